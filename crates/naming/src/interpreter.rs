@@ -1,0 +1,58 @@
+//! The interpreter: binds a name, under the caller's dtab, to a live tree of bound names.
+
+use std::sync::Arc;
+
+use names::{Dtab, NameTree, Path};
+
+use crate::{Addr, Explain, ExplainError, Live};
+
+/// A bound name. Two are equal iff their ids and residuals are.
+#[derive(Clone)]
+pub struct Bound {
+    /// `/#/io.l5d.fs/world-v1`, transformer prefixes included.
+    pub id: Path,
+    /// The part of the path that the namer did not consume.
+    pub residual: Path,
+    /// The endpoints, live.
+    pub addr: Live<Addr>,
+}
+
+impl PartialEq for Bound {
+    fn eq(&self, other: &Bound) -> bool { self.id == other.id && self.residual == other.residual }
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{}[{}]", self.id, self.residual) }
+}
+
+/// A bound tree holds no `Alt`: leaves, unions, and the three ends.
+pub type BoundTree = NameTree<Bound>;
+
+/// What an interpreter's own dtab is, as far as this process knows: for pages, recent requests and fleet reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    /// The namespace, where there is one.
+    pub namespace: Option<Arc<str>>,
+    /// The version text (base64, as in the ETag) that all bound names have reached; `None`: not known yet.
+    pub version: Option<Arc<str>>,
+    /// When that version was last confirmed by its source.
+    pub confirmed: Option<std::time::SystemTime>,
+    /// Why it is not current, if it is not: the last good trees serve on.
+    pub stale: Option<Arc<str>>,
+}
+
+/// Binds and explains. A process has one per router; the data plane sees nothing else of naming.
+pub trait Interpreter: Send + Sync {
+    /// `local` is the router's dtab followed by the request's; it wins over the interpreter's own.
+    /// Dropping the result stops the watch.
+    fn bind(&self, local: &Dtab, path: &Path) -> Live<BoundTree>;
+    /// The explain tree, evaluated once, now.
+    fn explain<'a>(&'a self, local: &'a Dtab, path: &'a Path)
+        -> std::pin::Pin<Box<dyn Future<Output = Result<Arc<Explain>, ExplainError>> + Send + 'a>>;
+    /// Which version of its own dtab it serves; `Served` of `None`s where it has no dtab of its own.
+    fn served(&self) -> Live<Served>;
+    /// Ids that namers can list.
+    fn bound_names(&self) -> Live<Arc<[Path]>> { Live::constant(Arc::from([])) }
+    /// Watch state for `/interpreter_state/…`.
+    fn state(&self) -> serde_json::Value { serde_json::Value::Null }
+}
