@@ -1,2 +1,42 @@
-//! The switchyard binary.
-fn main() {}
+//! The `switchyard` binary: arguments, config documents and assembly. No routing, naming or
+//! rollout logic lives here.
+//!
+//! One file per command. `arguments` says what can be typed, `exit` what a command answers with.
+
+mod arguments;
+mod dtab;
+mod exit;
+mod helloworld;
+mod invocation;
+mod logs;
+mod output;
+mod web;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use exit::Exit;
+use invocation::Invocation;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Invocation::of_this_process() {
+        Invocation::Namerctl(arguments) => dtab::namerctl::main(&arguments).into(),
+        Invocation::Switchyard(arguments) => {
+            exit::report(run(Arguments::parse_from(arguments))).into()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    logs::start(&arguments.logs, arguments.command.is_server())?;
+    match arguments.command {
+        Command::Helloworld(arguments) => helloworld::run(arguments),
+        Command::Dtab(arguments) => dtab::run(arguments),
+        Command::Completions(arguments) => arguments::completions(arguments),
+    }
+}

@@ -1,0 +1,58 @@
+//! What can be typed. Each command's own arguments live beside the command.
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit::Exit;
+use crate::{dtab, helloworld, logs};
+
+/// Moves production traffic from one version of a service to the next, safely.
+///
+/// Exit codes: 0 well, 1 failed, 2 usage, 3 reverted, 4 waits at a gate, 5 timed out, 6 conflict.
+#[derive(Parser, Debug)]
+#[command(
+    name = "switchyard",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub logs: logs::Logs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Read, edit and explain the delegation tables of a control plane.
+    Dtab(dtab::Arguments),
+    /// The tutorial's hello/world application.
+    Helloworld(helloworld::Arguments),
+    /// Print a shell's completions.
+    Completions(CompletionsArguments),
+}
+
+impl Command {
+    /// Whether it runs until it is told to end.
+    pub fn is_server(&self) -> bool {
+        matches!(self, Command::Helloworld(_))
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct CompletionsArguments {
+    /// Whose completions.
+    shell: Shell,
+}
+
+/// `switchyard completions bash > /etc/bash_completion.d/switchyard`
+pub fn completions(arguments: CompletionsArguments) -> anyhow::Result<Exit> {
+    clap_complete::generate(
+        arguments.shell,
+        &mut Arguments::command(),
+        "switchyard",
+        &mut std::io::stdout(),
+    );
+    Ok(Exit::Ok)
+}

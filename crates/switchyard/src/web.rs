@@ -1,0 +1,57 @@
+//! The HTTP client of the command line, and the runtime it lives in.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use url::{Host, Url};
+
+/// A client for `base`. Proxies of the environment are used as everywhere, but never for this
+/// machine: the tutorial sets `http_proxy`, and a router must not be asked about itself.
+pub fn client(base: &Url) -> anyhow::Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")));
+    if is_this_machine(base) {
+        builder = builder.no_proxy();
+    }
+    builder.build().context("cannot set up the HTTP client")
+}
+
+/// `localhost` and loopback addresses.
+pub fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// Runs a command's future to its end, on this thread.
+pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(future)
+}
+
+/// Lets `| head` end us quietly, as it ends every other command. Not for servers.
+pub fn die_of_broken_pipes() {
+    // SAFETY: called before any thread is started; the default action has no handler to race with.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// An error and its sources in one line; reqwest says the least in its outermost.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
