@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
-use crate::{dtab, helloworld, logs};
+use crate::{deploy, dtab, helloworld, logs};
 
 /// Moves production traffic from one version of a service to the next, safely.
 ///
@@ -27,6 +27,8 @@ pub struct Arguments {
 pub enum Command {
     /// Read, edit and explain the delegation tables of a control plane.
     Dtab(dtab::Arguments),
+    /// Start, follow and decide deploys.
+    Deploy(deploy::Arguments),
     /// The tutorial's hello/world application.
     Helloworld(helloworld::Arguments),
     /// Print a shell's completions.

@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::output::{self, Output};
 use crate::web;
 use remote::{ControlPlane, Weights};
+pub use write::duration;
 
 /// Where the control plane is, when nobody says.
 const DEFAULT_BASE_URL: &str = "http://127.0.0.1:4180";

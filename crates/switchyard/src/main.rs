@@ -4,6 +4,7 @@
 //! One file per command. `arguments` says what can be typed, `exit` what a command answers with.
 
 mod arguments;
+mod deploy;
 mod dtab;
 mod exit;
 mod helloworld;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     logs::start(&arguments.logs, arguments.command.is_server())?;
     match arguments.command {
+        Command::Deploy(arguments) => deploy::run(arguments),
         Command::Helloworld(arguments) => helloworld::run(arguments),
         Command::Dtab(arguments) => dtab::run(arguments),
         Command::Completions(arguments) => arguments::completions(arguments),

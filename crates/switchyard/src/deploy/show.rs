@@ -1,0 +1,97 @@
+//! Deploys as text.
+
+use super::remote::{Deploy, Stage};
+use crate::output::{Ink, Table, ink, safe};
+
+/// The colour of a state; the word always stands beside it.
+pub fn colour(state: &str) -> Ink {
+    match state {
+        "succeeded" => Ink::Good,
+        "waiting" => Ink::Waits,
+        "failed" => Ink::Broken,
+        "running" => Ink::Strong,
+        "pending" | "skipped" => Ink::Faint,
+        _ => Ink::Plain,
+    }
+}
+
+pub fn table(deploys: &[Deploy]) -> Table {
+    let mut table = Table::new(&["id", "pipeline", "state", "stage", "version", "reason"]);
+    for deploy in deploys {
+        table.row(vec![
+            (deploy.id.clone(), Ink::Strong),
+            (safe(&deploy.pipeline), Ink::Plain),
+            (deploy.state.clone(), colour(&deploy.state)),
+            (
+                deploy.stage.clone().unwrap_or_else(|| "-".into()),
+                Ink::Plain,
+            ),
+            (versions(deploy), Ink::Plain),
+            (
+                first_line(deploy.reason.as_deref().unwrap_or("")),
+                Ink::Plain,
+            ),
+        ]);
+    }
+    table
+}
+
+fn first_line(text: &str) -> String {
+    safe(text.lines().next().unwrap_or(""))
+}
+
+fn versions(deploy: &Deploy) -> String {
+    let of = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".into());
+    format!(
+        "{} -> {}",
+        of(&deploy.version.current),
+        of(&deploy.version.new)
+    )
+}
+
+/// One deploy with its stages.
+pub fn status(deploy: &Deploy, coloured: bool) -> String {
+    let mut text = format!(
+        "{} {} ({}): {}\n",
+        ink(&deploy.id, Ink::Strong, coloured),
+        safe(&deploy.pipeline),
+        versions(deploy),
+        ink(&deploy.state, colour(&deploy.state), coloured)
+    );
+    for (key, value) in &deploy.parameters {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        text.push_str(&format!("  {} = {}\n", safe(key), safe(&value)));
+    }
+    for stage in &deploy.stages {
+        let state = ink(
+            &format!("{:<9}", stage.state),
+            colour(&stage.state),
+            coloured,
+        );
+        text.push_str(&format!("  {state}  {}\n", safe(&stage.name)));
+    }
+    if let Some(reason) = &deploy.reason {
+        text.push_str(&format!("{}\n", safe(reason)));
+    }
+    if let Some(gate) = &deploy.gate {
+        text.push_str(&format!("{}\n", safe(&gate.message)));
+        text.push_str(&format!(
+            "  switchyard deploy approve {}    # {}\n",
+            deploy.id,
+            safe(&gate.ok)
+        ));
+        text.push_str(&format!("  switchyard deploy abort {}\n", deploy.id));
+    }
+    text
+}
+
+/// What is said while a deploy is followed.
+pub fn stage_line(deploy: &Deploy, stage: &Stage) -> String {
+    let note = match (stage.state.as_str(), &deploy.gate) {
+        ("waiting", Some(gate)) => format!(": {}", first_line(&gate.message)),
+        _ => String::new(),
+    };
+    format!("{:<9}  {}{note}", stage.state, safe(&stage.name))
+}
