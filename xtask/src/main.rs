@@ -1,2 +1,37 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask test` sets up what the tests need and runs all of them.
+//!
+//! Not a build system: what `cargo` can do alone is left to it.
+
+mod needs;
+mod tests;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask test [FILTER…]
+
+Sets up what the tests need (git, chromium), builds all tests and runs them. With FILTERs, runs
+only tests whose name contains one of them.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.split_first() {
+        Some((task, filters))
+            if task == "test" && !filters.iter().any(|filter| filter.starts_with('-')) =>
+        {
+            needs::set_up().and_then(|()| tests::run(filters))
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

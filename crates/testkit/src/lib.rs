@@ -1,1 +1,11 @@
-//! testkit
+//! What tests of several crates need: real processes, a plain HTTP client, servers that record,
+//! steady load. For tests only (dev-dependency).
+//!
+//! Everything binds port 0 or a range it has locked, and ends what it started when dropped.
+
+pub mod http;
+pub mod load;
+pub mod ports;
+pub mod process;
+pub mod recorder;
+pub mod until;
