@@ -1,0 +1,253 @@
+//! How a message is framed: decided here once, by RFC 9110 and RFC 9112, for both directions.
+//!
+//! Whatever two recipients could read differently is refused, not repaired. A refused request is
+//! answered (status in brackets) and its connection closed; a refused response becomes a 502 and
+//! its connection is never used again.
+//!
+//! | input | request | response | source |
+//! |---|---|---|---|
+//! | empty lines (CRLF) before the head | up to 8 skipped | refused | 9112 §2.2 |
+//! | line ended by bare LF; CR that ends no line | refused [400] | refused | 9112 §2.2 |
+//! | obs-fold, blank line start, blank before the colon, empty name, name not a token, no colon | refused [400] | refused | 9112 §5.1, §5.2 |
+//! | control characters in a value (tab allowed), in reason or target | refused [400] | refused | 9110 §5.5 |
+//! | bytes above 127 in a value | passed on | passed on | 9110 §5.5 |
+//! | HTTP/0.9, other versions, `http/1.1`, HTTP/1.2, HTTP/2 preface | refused [400, 505] | refused | 9112 §2.3 |
+//! | line or headers over the limit | refused [414, 431] | refused | 9110 §5.4, 9112 §3 |
+//! | Content-Length repeated (equal or not), list, sign, empty, not decimal, ≥ 2^63 | refused [400] | refused | 9112 §6.3 |
+//! | Content-Length with leading zeros | rewritten | rewritten | 9110 §8.6 |
+//! | Transfer-Encoding repeated, in a list with itself, in HTTP/1.0 | refused [400] | refused | 9112 §6.1 |
+//! | a coding other than chunked | refused [501] | refused | 9112 §6.1, §7 |
+//! | Content-Length beside Transfer-Encoding | refused [400] | chunked is read, Content-Length dropped, connection not reused | 9112 §6.3 |
+//! | neither | no body | until the server closes | 9112 §6.3 |
+//! | HEAD; 1xx, 204, 304 | – | no body whatever the fields say; their framing fields are dropped (kept: Content-Length for HEAD and 304) | 9112 §6.3 |
+//! | bytes after a complete message | next request | connection not reused | 9112 §9.2 |
+//! | 100, 102, 103 … that nobody asked for | – | [`ResponseHead::is_interim`](crate::ResponseHead::is_interim): passed on or dropped, never taken for the answer | 9110 §15.2 |
+//! | 101 without a request for it, or without Upgrade | – | refused | 9110 §15.2.2 |
+//! | absolute-form | its authority is the host, Host is rewritten, sent on in origin-form | – | 9112 §3.2.2 |
+//! | Host repeated or not `uri-host [":" port]`; authority with userinfo or without host | refused [400] | – | 9112 §3.2 |
+//! | Host missing in HTTP/1.1 | [`RequestHead::lacks_host`](crate::RequestHead::lacks_host): the caller refuses, with its own text | – | 9112 §3.2 |
+//! | authority-form without CONNECT or port, `*` without OPTIONS, fragment, non-ASCII, bad percent escape | refused [400] | – | 9112 §3.2 |
+//! | CONNECT with a body | refused [400] | – | 9110 §9.3.6 |
+//! | chunk size: no digit, sign, `0x`, over 16 digits, ≥ 2^63 | cut off | cut off | 9112 §7.1 |
+//! | chunk extension | checked for control characters, dropped | same | 9112 §7.1.1 |
+//! | trailers | checked as fields, dropped | same | 9112 §7.1.2 |
+
+use crate::error::HeadError;
+use crate::field::{Field, Fields, Span};
+use crate::known::{Known, KnownSet};
+
+/// The two versions that are spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+}
+
+/// How the end of a body is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    /// There is none.
+    #[default]
+    None,
+    /// This many bytes.
+    Length(u64),
+    /// The chunked coding.
+    Chunked,
+    /// Everything until the server closes (responses only).
+    UntilClose,
+}
+
+/// In what form a response body goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// As it came: nothing, a length, or clean chunks ([`crate::Form::Pass`]).
+    Same,
+    /// A body until close is sent on in chunks, so that its end can be told from a failure.
+    Chunk,
+    /// Payload only, then close: chunks cannot be sent to an HTTP/1.0 client.
+    UntilClose,
+}
+
+/// Nobody names more fields than this in Connection.
+const MAX_CONNECTION_OPTIONS: usize = 64;
+/// Fields that a Connection field cannot take away: routing and framing depend on them.
+const NOT_NOMINATED: KnownSet =
+    KnownSet::of(&[Known::Host, Known::ContentLength, Known::TransferEncoding]);
+
+/// What the header lines say about framing, before the message kind decides.
+#[derive(Default)]
+pub(crate) struct Collected {
+    pub length: Option<u64>,
+    /// The length is not written the shortest way.
+    pub odd_length: bool,
+    pub chunked: bool,
+    pub close: bool,
+    pub keep_alive: bool,
+    pub upgrade_option: bool,
+    pub host: Option<Span>,
+    pub expect_continue: bool,
+}
+
+/// Turns parsed headers into fields and collects what decides framing.
+pub(crate) fn collect(
+    buffer: &[u8],
+    parsed: &[httparse::Header<'_>],
+    end: usize,
+    fields: &mut Fields,
+) -> Result<Collected, HeadError> {
+    let base = buffer.as_ptr() as usize;
+    let mut collected = Collected::default();
+    let mut nominations = false;
+    fields.end = end;
+    for header in parsed {
+        let start = header.name.as_ptr() as usize - base;
+        let name = Span::new(start, start + header.name.len());
+        let value = if header.value.is_empty() {
+            Span::new(name.end as usize, name.end as usize)
+        } else {
+            let start = header.value.as_ptr() as usize - base;
+            Span::new(start, start + header.value.len())
+        };
+        check_line_end(buffer, start)?;
+        let known = Known::of(header.name.as_bytes());
+        let mut field = Field::new(name, known, value);
+        match known {
+            Known::Host => {
+                let repeated = collected.host.replace(value).is_some();
+                let valid = !repeated && crate::target::valid_authority(header.value);
+                valid.then_some(()).ok_or(HeadError::Host)?;
+            }
+            Known::ContentLength => {
+                let length = decimal(header.value).ok_or(HeadError::ContentLength)?;
+                if collected.length.replace(length).is_some() {
+                    return Err(HeadError::ContentLength);
+                }
+                collected.odd_length = header.value.len() > 1 && header.value[0] == b'0';
+            }
+            Known::TransferEncoding => {
+                if collected.chunked {
+                    return Err(HeadError::TransferEncoding);
+                }
+                check_coding(header.value)?;
+                collected.chunked = true;
+            }
+            Known::Connection => nominations |= connection(header.value, &mut collected)?,
+            Known::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
+                collected.expect_continue = true;
+                field.drop_line();
+            }
+            _ => {}
+        }
+        fields.present.insert(known);
+        fields.list.push(field);
+    }
+    check_line_end(buffer, end)?;
+    if buffer.get(end..end + 2) != Some(b"\r\n") {
+        return Err(HeadError::BareLineEnd);
+    }
+    if nominations || (collected.keep_alive && fields.present.has(Known::KeepAlive)) {
+        drop_nominated(buffer, fields);
+    }
+    Ok(collected)
+}
+
+/// `httparse` takes a bare LF for a line end; what precedes the next line must be CRLF.
+fn check_line_end(buffer: &[u8], next: usize) -> Result<(), HeadError> {
+    match next.checked_sub(2).and_then(|at| buffer.get(at..next)) {
+        Some(b"\r\n") => Ok(()),
+        _ => Err(HeadError::BareLineEnd),
+    }
+}
+
+/// Decimal digits only, below 2^63: what every recipient can hold.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value
+            .checked_mul(10)?
+            .checked_add(u64::from(digit - b'0'))?;
+    }
+    (value <= i64::MAX as u64).then_some(value)
+}
+
+/// Only the single word `chunked` is a framing that all recipients agree on.
+fn check_coding(value: &[u8]) -> Result<(), HeadError> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let is_chunked = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"chunked");
+    if value.split(|byte| *byte == b',').map(trim).all(is_chunked) {
+        return Err(HeadError::TransferEncoding);
+    }
+    Err(HeadError::Coding)
+}
+
+/// Reads one Connection value; true if it names fields.
+fn connection(value: &[u8], collected: &mut Collected) -> Result<bool, HeadError> {
+    let mut nominates = false;
+    for (n, option) in value.split(|byte| *byte == b',').map(trim).enumerate() {
+        if n >= MAX_CONNECTION_OPTIONS {
+            return Err(HeadError::Connection);
+        }
+        if option.eq_ignore_ascii_case(b"close") {
+            collected.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            collected.keep_alive = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            collected.upgrade_option = true;
+        } else if !option.is_empty() {
+            nominates = true;
+        }
+    }
+    Ok(nominates)
+}
+
+/// Drops the lines that Connection names (RFC 9110 §7.6.1).
+fn drop_nominated(buffer: &[u8], fields: &mut Fields) {
+    for at in 0..fields.list.len() {
+        let Some(field) = fields.list.get(at).filter(|f| f.known == Known::Connection) else {
+            continue;
+        };
+        let value = field.value(buffer);
+        for field in &mut fields.list {
+            let free = !NOT_NOMINATED.has(field.known);
+            let name = field.name(buffer);
+            let named = |option: &[u8]| trim(option).eq_ignore_ascii_case(name);
+            if free && value.split(|byte| *byte == b',').any(named) {
+                field.drop_line();
+            }
+        }
+    }
+}
+
+/// Cuts optional white space (blank and tab, nothing else).
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The error of `httparse` in our words.
+pub(crate) fn parser_error(error: httparse::Error) -> HeadError {
+    match error {
+        httparse::Error::HeaderName => HeadError::Name,
+        httparse::Error::HeaderValue => HeadError::Value,
+        httparse::Error::NewLine => HeadError::BareLineEnd,
+        httparse::Error::Status | httparse::Error::Token => HeadError::Line,
+        httparse::Error::TooManyHeaders => HeadError::HeadersTooLarge,
+        httparse::Error::Version => HeadError::Version,
+    }
+}
