@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
-use crate::{deploy, dtab, helloworld, logs};
+use crate::{demo, deploy, dtab, helloworld, logs};
 
 /// Moves production traffic from one version of a service to the next, safely.
 ///
@@ -27,6 +27,8 @@ pub struct Arguments {
 pub enum Command {
     /// Read, edit and explain the delegation tables of a control plane.
     Dtab(dtab::Arguments),
+    /// Run the whole tutorial on this machine.
+    Demo(demo::Arguments),
     /// Start, follow and decide deploys.
     Deploy(deploy::Arguments),
     /// The tutorial's hello/world application.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Output};
 use crate::web;
-use remote::{Deploy, Pipeline};
+use remote::{Deploy, Person, Pipeline};
 use watch::Follow;
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -39,6 +39,8 @@ enum Command {
         /// A parameter; those not given keep the pipeline's defaults.
         #[arg(short, long = "parameter", value_name = "KEY=VALUE", value_parser = parameter)]
         parameters: Vec<(String, String)>,
+        #[command(flatten)]
+        by: Person,
         #[command(flatten)]
         follow: Follow,
     },
@@ -76,12 +78,8 @@ enum Command {
 struct Decision {
     /// Its id; the newest deploy if not given.
     id: Option<String>,
-    /// Who decides.
-    #[arg(long, env = "USER", default_value = "-", value_name = "NAME")]
-    actor: String,
-    /// Why.
-    #[arg(short = 'm', long, default_value = "", value_name = "TEXT")]
-    reason: String,
+    #[command(flatten)]
+    by: Person,
     #[command(flatten)]
     follow: Follow,
 }
@@ -117,8 +115,12 @@ impl Session {
             Command::Start {
                 pipeline,
                 parameters,
+                by,
                 follow,
-            } => self.start(&pipeline, parameters, &follow).await,
+            } => {
+                let id = self.start(&pipeline, parameters, &by).await?;
+                self.started(&id, &follow).await
+            }
             Command::List => self.list().await,
             Command::Status { id } => self.status(id).await,
             Command::Watch { id, follow } => {
@@ -135,8 +137,8 @@ impl Session {
         &self,
         pipeline: &str,
         parameters: Vec<(String, String)>,
-        follow: &Follow,
-    ) -> anyhow::Result<Exit> {
+        by: &Person,
+    ) -> anyhow::Result<String> {
         let mut map = Map::new();
         for (key, value) in parameters {
             if map.insert(key.clone(), Value::String(value)).is_some() {
@@ -146,18 +148,20 @@ impl Session {
                 ));
             }
         }
-        let id = self.pipeline.start(pipeline, map).await?;
+        self.pipeline.start(pipeline, map, by).await
+    }
+
+    async fn started(&self, id: &str, follow: &Follow) -> anyhow::Result<Exit> {
+        match (self.output, follow.is_wanted()) {
+            (Output::Text, _) => println!("{id}"),
+            (Output::Json, false) => output::json(&serde_json::json!({ "id": id }))?,
+            // One document on standard output: the deploy as it ends.
+            (Output::Json, true) => {}
+        }
         if !follow.is_wanted() {
-            match self.output {
-                Output::Json => output::json(&serde_json::json!({ "id": id }))?,
-                Output::Text => println!("{id}"),
-            }
             return Ok(Exit::Ok);
         }
-        if self.output == Output::Text {
-            println!("{id}");
-        }
-        self.follow(&id, follow, None).await
+        self.follow(id, follow, None).await
     }
 
     async fn list(&self) -> anyhow::Result<Exit> {
@@ -180,7 +184,7 @@ impl Session {
         let id = self.id(decision.id).await?;
         let before = self.pipeline.get(&id).await?;
         self.pipeline
-            .decide(&id, verb, &decision.actor, &decision.reason)
+            .decide(&id, verb, &decision.by, before.stage.as_deref())
             .await?;
         if decision.follow.is_wanted() {
             return self

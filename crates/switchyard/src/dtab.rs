@@ -9,6 +9,7 @@ mod history;
 mod layout;
 pub mod namerctl;
 mod remote;
+mod seed;
 mod write;
 
 use anyhow::Context;
@@ -19,6 +20,7 @@ use crate::exit::Exit;
 use crate::output::{self, Output};
 use crate::web;
 use remote::{ControlPlane, Weights};
+pub use seed::seed;
 pub use write::duration;
 
 /// Where the control plane is, when nobody says.

@@ -4,6 +4,7 @@
 //! One file per command. `arguments` says what can be typed, `exit` what a command answers with.
 
 mod arguments;
+mod demo;
 mod deploy;
 mod dtab;
 mod exit;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     logs::start(&arguments.logs, arguments.command.is_server())?;
     match arguments.command {
+        Command::Demo(arguments) => demo::run(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Helloworld(arguments) => helloworld::run(arguments),
         Command::Dtab(arguments) => dtab::run(arguments),

@@ -32,8 +32,17 @@ pub struct Deploy {
 pub struct Gate {
     pub message: String,
     pub ok: String,
+    #[serde(default)]
+    pub commands: Vec<GateCommand>,
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// A command to try before answering.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GateCommand {
+    pub command: String,
+    pub expect: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +63,23 @@ impl Deploy {
     /// Whether nothing more will happen.
     pub fn is_over(&self) -> bool {
         matches!(self.state.as_str(), "succeeded" | "reverted" | "failed")
+    }
+}
+
+/// Who does it, and why.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Person {
+    /// Who does it, for the record.
+    #[arg(long, env = "USER", default_value = "-", value_name = "NAME")]
+    pub actor: String,
+    /// Why, for the record.
+    #[arg(short = 'm', long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+}
+
+impl Person {
+    fn reason(&self) -> Option<&str> {
+        Some(self.reason.as_str()).filter(|reason| !reason.is_empty())
     }
 }
 
@@ -87,8 +113,14 @@ impl Pipeline {
         &self,
         pipeline: &str,
         parameters: Map<String, Value>,
+        by: &Person,
     ) -> anyhow::Result<String> {
-        let body = serde_json::json!({ "pipeline": pipeline, "parameters": parameters });
+        let body = serde_json::json!({
+            "pipeline": pipeline,
+            "parameters": parameters,
+            "actor": by.actor,
+            "reason": by.reason(),
+        });
         let response = self.send(self.http.post(self.url("")).json(&body)).await?;
         let answer: Value = json(expect(response).await?).await?;
         answer["id"]
@@ -112,14 +144,18 @@ impl Pipeline {
         .await
     }
 
+    /// `stage` is the one whose gate was looked at: another gate is not answered by mistake.
     pub async fn decide(
         &self,
         id: &str,
         verb: &str,
-        actor: &str,
-        reason: &str,
+        by: &Person,
+        stage: Option<&str>,
     ) -> anyhow::Result<()> {
-        let body = serde_json::json!({ "actor": actor, "reason": reason });
+        let mut body = serde_json::json!({ "actor": by.actor, "reason": by.reason() });
+        if let Some(stage) = stage.filter(|_| verb == "approve") {
+            body["stage"] = stage.into();
+        }
         let request = self
             .http
             .post(self.url(&format!("/{id}/{verb}")))

@@ -77,6 +77,9 @@ pub fn status(deploy: &Deploy, coloured: bool) -> String {
     }
     if let Some(gate) = &deploy.gate {
         text.push_str(&format!("{}\n", safe(&gate.message)));
+        for try_this in &gate.commands {
+            text.push_str(&format!("  {}\n", safe(&try_this.command)));
+        }
         text.push_str(&format!(
             "  switchyard deploy approve {}    # {}\n",
             deploy.id,

@@ -1,0 +1,316 @@
+//! `switchyard demo`: the tutorial on one machine. Real processes, real sockets, a real git
+//! repository and a store on disk, all below one directory.
+//!
+//! ```text
+//! DIR/ demo.json   what runs where, kept true       namerd.yaml linkerd.yaml pipeline.yaml
+//!      disco/      files of the io.l5d.fs namer     repo/       the repository to deploy from
+//!      dtabs.db    the store                        processes/  what the demo supervises
+//!      pipeline/   journal, processes of world      log/ bin/   logs; our names in the tutorial
+//! ```
+//!
+//! The demo supervises control plane, router, pipeline and hello; the pipeline supervises world.
+//! Killed, it leaves everything running; started again on the same directory, it adopts it.
+
+mod files;
+mod overview;
+mod specs;
+mod state;
+mod topology;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use supervise::{Leave, Supervisor};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::dtab::seed;
+use crate::exit::Exit;
+use crate::web;
+use topology::Topology;
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Add N to every port.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=55_000))]
+    port_offset: Option<u16>,
+    /// Keep all state there, and go on with what is there (default: a temporary directory, removed
+    /// at the end).
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// How long one part may take to get ready.
+const READY: Duration = Duration::from_secs(60);
+/// How often `demo.json` is compared with what runs.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let place = Place::new(arguments.dir.as_deref())?;
+    let topology = Topology::new(&place.path, arguments.port_offset)?;
+    let temporary = place.temporary.is_some();
+    let result = web::block_on(demo(&topology, temporary));
+    if let Some(directory) = place.temporary {
+        directory
+            .close()
+            .context("cannot remove the temporary directory")?;
+    }
+    result.map(|()| Exit::Ok)
+}
+
+/// The directory, and whether it is ours to remove.
+struct Place {
+    path: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    fn new(wanted: Option<&Path>) -> anyhow::Result<Place> {
+        match wanted {
+            Some(path) => {
+                let make = || -> std::io::Result<PathBuf> {
+                    std::fs::create_dir_all(path)?;
+                    path.canonicalize()
+                };
+                Ok(Place {
+                    path: make().with_context(|| format!("--dir {}", path.display()))?,
+                    temporary: None,
+                })
+            }
+            None => {
+                let directory = tempfile::Builder::new()
+                    .prefix("switchyard-demo-")
+                    .tempdir()?;
+                Ok(Place {
+                    path: directory.path().canonicalize()?,
+                    temporary: Some(directory),
+                })
+            }
+        }
+    }
+}
+
+async fn demo(topology: &Topology, temporary: bool) -> anyhow::Result<()> {
+    let mut ending = Ending::new()?;
+    topology.check_ports()?;
+    let supervisor = match Supervisor::open(&topology.processes()).await {
+        Ok(supervisor) => supervisor,
+        Err(error @ supervise::Error::Locked { .. }) => {
+            return Err(error)
+                .with_context(|| format!("another demo runs in {}", topology.directory.display()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    println!("Switchyard demo in {}", topology.directory.display());
+    let started = tokio::select! {
+        started = start(topology, &supervisor, temporary) => started,
+        () = ending.wanted() => Ok(()),
+    };
+    let lived = match started {
+        Ok(()) if ending.is_wanted => Ok(()),
+        Ok(()) => live(topology, &supervisor, &mut ending).await,
+        Err(error) => Err(error),
+    };
+    println!("ending everything");
+    let ended = end(topology, supervisor).await;
+    lived.and(ended)
+}
+
+/// Starts each part and waits until it is ready, in the order of their needs.
+async fn start(
+    topology: &Topology,
+    supervisor: &Supervisor,
+    temporary: bool,
+) -> anyhow::Result<()> {
+    let executable = std::env::current_exe().context("cannot tell where this program is")?;
+    files::write(topology, &executable)?;
+    let specs = specs::Specs {
+        topology,
+        executable: &executable,
+        die_with_us: temporary,
+    };
+    specs.seed_world()?;
+
+    let begin = Begin {
+        topology,
+        supervisor,
+    };
+    begin.part("control plane", specs.namerd()).await?;
+    let seeded = seed(&topology.namerd(), &topology::NAMESPACES)
+        .await
+        .context("cannot create the namespaces")?;
+    for namespace in seeded {
+        println!("  created the namespace {namespace}");
+    }
+    begin.part("router", specs.router()).await?;
+    begin
+        .part("pipeline, with world-v1", specs.pipeline())
+        .await?;
+    for number in 1..=topology::INSTANCES {
+        begin.part("hello", specs.hello(number)).await?;
+    }
+    begin.first_request().await
+}
+
+struct Begin<'a> {
+    topology: &'a Topology,
+    supervisor: &'a Supervisor,
+}
+
+impl Begin<'_> {
+    async fn part(&self, what: &str, spec: supervise::Spec) -> anyhow::Result<()> {
+        let name = spec.name.clone();
+        let log = spec.log.clone();
+        let port = spec.port.unwrap_or(0);
+        let start = Instant::now();
+        let label = if name.starts_with(what) {
+            name.clone()
+        } else {
+            format!("{name} ({what})")
+        };
+        println!("  starting {label} on port {port}");
+        self.supervisor.run(spec).await?;
+        self.supervisor.ready(&name, READY).await.with_context(|| {
+            format!(
+                "{name} does not get ready; its log is {}:\n{}",
+                log.display(),
+                last_lines(&log)
+            )
+        })?;
+        self.listening(&name, port).await?;
+        println!(
+            "  {name} is ready after {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+
+    async fn listening(&self, name: &str, port: u16) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_err()
+        {
+            if start.elapsed() > READY {
+                bail!(
+                    "{name} runs, but does not listen on port {port}; its log is {}",
+                    self.topology.log(name).display()
+                );
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// The tutorial's first request, through every hop.
+    async fn first_request(&self) -> anyhow::Result<()> {
+        let url = self.topology.frontend();
+        let client = web::client(&url.parse()?)?;
+        let start = Instant::now();
+        loop {
+            let answer = client.get(&url).send().await;
+            let trouble = match answer {
+                Ok(answer) if answer.status().is_success() => {
+                    let text = answer.text().await.unwrap_or_default();
+                    println!("  the first request was answered: {text}");
+                    return Ok(());
+                }
+                Ok(answer) => format!(
+                    "{}: {}",
+                    answer.status(),
+                    answer.text().await.unwrap_or_default()
+                ),
+                Err(error) => web::chain(&error),
+            };
+            if start.elapsed() > READY {
+                bail!("everything runs, but {url} does not answer: {trouble}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// From `ready` to the signal: keeps `demo.json` true.
+async fn live(
+    topology: &Topology,
+    supervisor: &Supervisor,
+    ending: &mut Ending,
+) -> anyhow::Result<()> {
+    let mut state = state::State::default();
+    state.write_if_changed(topology, supervisor)?;
+    print!("{}", overview::text(topology));
+    println!("ready");
+    let mut changes = supervisor.changes();
+    loop {
+        tokio::select! {
+            () = ending.wanted() => return Ok(()),
+            changed = changes.changed() => changed.context("the supervisor has ended")?,
+            // The pipeline's processes are in its own care: they are looked at, not followed.
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        for line in state.write_if_changed(topology, supervisor)? {
+            println!("{line}");
+        }
+    }
+}
+
+/// Callers before those they call, so that nothing is asked of what is gone. The pipeline goes
+/// before its processes: it must not restart what we stop.
+async fn end(topology: &Topology, supervisor: Supervisor) -> anyhow::Result<()> {
+    for number in (1..=topology::INSTANCES).rev() {
+        remove(&supervisor, &format!("hello-{number}")).await?;
+    }
+    remove(&supervisor, "pipeline").await?;
+    if topology.pipeline_processes().exists() {
+        let world = Supervisor::open(&topology.pipeline_processes()).await?;
+        world.close(Leave::Stopped).await;
+    }
+    remove(&supervisor, "router").await?;
+    remove(&supervisor, "namerd").await?;
+    supervisor.close(Leave::Stopped).await;
+    state::remove(topology)
+}
+
+async fn remove(supervisor: &Supervisor, name: &str) -> anyhow::Result<()> {
+    match supervisor.remove(name).await {
+        Ok(()) | Err(supervise::Error::Unknown(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+/// SIGINT and SIGTERM, and SIGHUP: a terminal that closes.
+struct Ending {
+    signals: [tokio::signal::unix::Signal; 3],
+    is_wanted: bool,
+}
+
+impl Ending {
+    fn new() -> anyhow::Result<Ending> {
+        let signals = [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ];
+        Ok(Ending {
+            signals,
+            is_wanted: false,
+        })
+    }
+
+    async fn wanted(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        self.is_wanted = true;
+    }
+}
