@@ -5,8 +5,10 @@
 
 mod dtab;
 mod error;
+mod parser;
 mod path;
 mod tree;
+mod weight;
 
 pub use dtab::{Dentry, Dtab, Elem, Prefix};
 pub use error::ParseError;
