@@ -10,12 +10,7 @@ use crate::{demo, deploy, dtab, helloworld, logs};
 ///
 /// Exit codes: 0 well, 1 failed, 2 usage, 3 reverted, 4 waits at a gate, 5 timed out, 6 conflict.
 #[derive(Parser, Debug)]
-#[command(
-    name = "switchyard",
-    version,
-    propagate_version = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "switchyard", version, propagate_version = true, disable_help_subcommand = true)]
 pub struct Arguments {
     #[command(flatten)]
     pub logs: logs::Logs,
@@ -52,11 +47,6 @@ pub struct CompletionsArguments {
 
 /// `switchyard completions bash > /etc/bash_completion.d/switchyard`
 pub fn completions(arguments: CompletionsArguments) -> anyhow::Result<Exit> {
-    clap_complete::generate(
-        arguments.shell,
-        &mut Arguments::command(),
-        "switchyard",
-        &mut std::io::stdout(),
-    );
+    clap_complete::generate(arguments.shell, &mut Arguments::command(), "switchyard", &mut std::io::stdout());
     Ok(Exit::Ok)
 }

@@ -52,9 +52,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let temporary = place.temporary.is_some();
     let result = web::block_on(demo(&topology, temporary));
     if let Some(directory) = place.temporary {
-        directory
-            .close()
-            .context("cannot remove the temporary directory")?;
+        directory.close().context("cannot remove the temporary directory")?;
     }
     result.map(|()| Exit::Ok)
 }
@@ -73,19 +71,11 @@ impl Place {
                     std::fs::create_dir_all(path)?;
                     path.canonicalize()
                 };
-                Ok(Place {
-                    path: make().with_context(|| format!("--dir {}", path.display()))?,
-                    temporary: None,
-                })
+                Ok(Place { path: make().with_context(|| format!("--dir {}", path.display()))?, temporary: None })
             }
             None => {
-                let directory = tempfile::Builder::new()
-                    .prefix("switchyard-demo-")
-                    .tempdir()?;
-                Ok(Place {
-                    path: directory.path().canonicalize()?,
-                    temporary: Some(directory),
-                })
+                let directory = tempfile::Builder::new().prefix("switchyard-demo-").tempdir()?;
+                Ok(Place { path: directory.path().canonicalize()?, temporary: Some(directory) })
             }
         }
     }
@@ -97,8 +87,7 @@ async fn demo(topology: &Topology, temporary: bool) -> anyhow::Result<()> {
     let supervisor = match Supervisor::open(&topology.processes()).await {
         Ok(supervisor) => supervisor,
         Err(error @ supervise::Error::Locked { .. }) => {
-            return Err(error)
-                .with_context(|| format!("another demo runs in {}", topology.directory.display()));
+            return Err(error).with_context(|| format!("another demo runs in {}", topology.directory.display()));
         }
         Err(error) => return Err(error.into()),
     };
@@ -118,35 +107,20 @@ async fn demo(topology: &Topology, temporary: bool) -> anyhow::Result<()> {
 }
 
 /// Starts each part and waits until it is ready, in the order of their needs.
-async fn start(
-    topology: &Topology,
-    supervisor: &Supervisor,
-    temporary: bool,
-) -> anyhow::Result<()> {
+async fn start(topology: &Topology, supervisor: &Supervisor, temporary: bool) -> anyhow::Result<()> {
     let executable = std::env::current_exe().context("cannot tell where this program is")?;
     files::write(topology, &executable)?;
-    let specs = specs::Specs {
-        topology,
-        executable: &executable,
-        die_with_us: temporary,
-    };
+    let specs = specs::Specs { topology, executable: &executable, die_with_us: temporary };
     specs.seed_world()?;
 
-    let begin = Begin {
-        topology,
-        supervisor,
-    };
+    let begin = Begin { topology, supervisor };
     begin.part("control plane", specs.namerd()).await?;
-    let seeded = seed(&topology.namerd(), &topology::NAMESPACES)
-        .await
-        .context("cannot create the namespaces")?;
+    let seeded = seed(&topology.namerd(), &topology::NAMESPACES).await.context("cannot create the namespaces")?;
     for namespace in seeded {
         println!("  created the namespace {namespace}");
     }
     begin.part("router", specs.router()).await?;
-    begin
-        .part("pipeline, with world-v1", specs.pipeline())
-        .await?;
+    begin.part("pipeline, with world-v1", specs.pipeline()).await?;
     for number in 1..=topology::INSTANCES {
         begin.part("hello", specs.hello(number)).await?;
     }
@@ -164,34 +138,20 @@ impl Begin<'_> {
         let log = spec.log.clone();
         let port = spec.port.unwrap_or(0);
         let start = Instant::now();
-        let label = if name.starts_with(what) {
-            name.clone()
-        } else {
-            format!("{name} ({what})")
-        };
+        let label = if name.starts_with(what) { name.clone() } else { format!("{name} ({what})") };
         println!("  starting {label} on port {port}");
         self.supervisor.run(spec).await?;
         self.supervisor.ready(&name, READY).await.with_context(|| {
-            format!(
-                "{name} does not get ready; its log is {}:\n{}",
-                log.display(),
-                last_lines(&log)
-            )
+            format!("{name} does not get ready; its log is {}:\n{}", log.display(), last_lines(&log))
         })?;
         self.listening(&name, port).await?;
-        println!(
-            "  {name} is ready after {:.1} s",
-            start.elapsed().as_secs_f64()
-        );
+        println!("  {name} is ready after {:.1} s", start.elapsed().as_secs_f64());
         Ok(())
     }
 
     async fn listening(&self, name: &str, port: u16) -> anyhow::Result<()> {
         let start = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .is_err()
-        {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             if start.elapsed() > READY {
                 bail!(
                     "{name} runs, but does not listen on port {port}; its log is {}",
@@ -216,11 +176,7 @@ impl Begin<'_> {
                     println!("  the first request was answered: {text}");
                     return Ok(());
                 }
-                Ok(answer) => format!(
-                    "{}: {}",
-                    answer.status(),
-                    answer.text().await.unwrap_or_default()
-                ),
+                Ok(answer) => format!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()),
                 Err(error) => web::chain(&error),
             };
             if start.elapsed() > READY {
@@ -232,11 +188,7 @@ impl Begin<'_> {
 }
 
 /// From `ready` to the signal: keeps `demo.json` true.
-async fn live(
-    topology: &Topology,
-    supervisor: &Supervisor,
-    ending: &mut Ending,
-) -> anyhow::Result<()> {
+async fn live(topology: &Topology, supervisor: &Supervisor, ending: &mut Ending) -> anyhow::Result<()> {
     let mut state = state::State::default();
     state.write_if_changed(topology, supervisor)?;
     print!("{}", overview::text(topology));
@@ -293,15 +245,9 @@ struct Ending {
 
 impl Ending {
     fn new() -> anyhow::Result<Ending> {
-        let signals = [
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ];
-        Ok(Ending {
-            signals,
-            is_wanted: false,
-        })
+        let signals =
+            [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+        Ok(Ending { signals, is_wanted: false })
     }
 
     async fn wanted(&mut self) {

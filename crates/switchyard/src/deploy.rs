@@ -98,26 +98,15 @@ struct Session {
 
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     web::die_of_broken_pipes();
-    let server = arguments
-        .server
-        .parse()
-        .with_context(|| format!("--server {}", arguments.server))?;
-    let session = Session {
-        pipeline: Pipeline::new(server)?,
-        output: arguments.output,
-    };
+    let server = arguments.server.parse().with_context(|| format!("--server {}", arguments.server))?;
+    let session = Session { pipeline: Pipeline::new(server)?, output: arguments.output };
     web::block_on(session.run(arguments.command))
 }
 
 impl Session {
     async fn run(&self, command: Command) -> anyhow::Result<Exit> {
         match command {
-            Command::Start {
-                pipeline,
-                parameters,
-                by,
-                follow,
-            } => {
+            Command::Start { pipeline, parameters, by, follow } => {
                 let id = self.start(&pipeline, parameters, &by).await?;
                 self.started(&id, &follow).await
             }
@@ -133,19 +122,11 @@ impl Session {
         }
     }
 
-    async fn start(
-        &self,
-        pipeline: &str,
-        parameters: Vec<(String, String)>,
-        by: &Person,
-    ) -> anyhow::Result<String> {
+    async fn start(&self, pipeline: &str, parameters: Vec<(String, String)>, by: &Person) -> anyhow::Result<String> {
         let mut map = Map::new();
         for (key, value) in parameters {
             if map.insert(key.clone(), Value::String(value)).is_some() {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    format!("parameter {key} is given twice"),
-                ));
+                return Err(Failure::new(Exit::Usage, format!("parameter {key} is given twice")));
             }
         }
         self.pipeline.start(pipeline, map, by).await
@@ -183,13 +164,9 @@ impl Session {
     async fn decide(&self, verb: &str, decision: Decision) -> anyhow::Result<Exit> {
         let id = self.id(decision.id).await?;
         let before = self.pipeline.get(&id).await?;
-        self.pipeline
-            .decide(&id, verb, &decision.by, before.stage.as_deref())
-            .await?;
+        self.pipeline.decide(&id, verb, &decision.by, before.stage.as_deref()).await?;
         if decision.follow.is_wanted() {
-            return self
-                .follow(&id, &decision.follow, before.stage.as_deref())
-                .await;
+            return self.follow(&id, &decision.follow, before.stage.as_deref()).await;
         }
         match self.output {
             Output::Json => output::json(&self.pipeline.get(&id).await?)?,
@@ -231,11 +208,7 @@ impl Session {
             Some(id) => Ok(id),
             None => {
                 let newest = self.pipeline.list().await?.into_iter().next();
-                Ok(newest
-                    .context(
-                        "there is no deploy yet; `switchyard deploy start PIPELINE` makes one",
-                    )?
-                    .id)
+                Ok(newest.context("there is no deploy yet; `switchyard deploy start PIPELINE` makes one")?.id)
             }
         }
     }

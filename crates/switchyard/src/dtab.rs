@@ -83,17 +83,10 @@ pub struct Session {
 
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     web::die_of_broken_pipes();
-    let base: Url = arguments
-        .base_url
-        .parse()
-        .with_context(|| format!("--base-url {}", arguments.base_url))?;
+    let base: Url = arguments.base_url.parse().with_context(|| format!("--base-url {}", arguments.base_url))?;
     let session = Session {
         control_plane: ControlPlane::new(base)?,
-        output: if arguments.json {
-            Output::Json
-        } else {
-            arguments.output
-        },
+        output: if arguments.json { Output::Json } else { arguments.output },
     };
     web::block_on(session.run(arguments.command))
 }
@@ -118,9 +111,7 @@ impl Session {
         let names = self.control_plane.list().await?;
         match self.output {
             Output::Json => output::json(&names)?,
-            Output::Text => names
-                .iter()
-                .for_each(|name| println!("{}", output::safe(name))),
+            Output::Text => names.iter().for_each(|name| println!("{}", output::safe(name))),
         }
         Ok(Exit::Ok)
     }

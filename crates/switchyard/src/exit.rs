@@ -43,24 +43,12 @@ pub struct Failure {
 impl Failure {
     /// As an `anyhow::Error`, so that `?` and `bail!` go on working around it.
     pub fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Failure {
-            exit,
-            message: message.into(),
-            detail: None,
-        })
+        anyhow::Error::new(Failure { exit, message: message.into(), detail: None })
     }
 
     /// The same, with what a server said.
-    pub fn with_detail(
-        exit: Exit,
-        message: impl Into<String>,
-        detail: Option<String>,
-    ) -> anyhow::Error {
-        anyhow::Error::new(Failure {
-            exit,
-            message: message.into(),
-            detail,
-        })
+    pub fn with_detail(exit: Exit, message: impl Into<String>, detail: Option<String>) -> anyhow::Error {
+        anyhow::Error::new(Failure { exit, message: message.into(), detail })
     }
 }
 
@@ -82,9 +70,7 @@ pub fn report(result: anyhow::Result<Exit>) -> Exit {
         Ok(exit) => exit,
         Err(error) => {
             eprintln!("error: {error:#}");
-            error
-                .downcast_ref::<Failure>()
-                .map_or(Exit::Failed, |failure| failure.exit)
+            error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit)
         }
     }
 }

@@ -23,38 +23,19 @@ use upstream::Upstream;
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Address to serve on.
-    #[arg(
-        long,
-        default_value = ":7777",
-        allow_hyphen_values = true,
-        value_name = "HOST:PORT"
-    )]
+    #[arg(long, default_value = ":7777", allow_hyphen_values = true, value_name = "HOST:PORT")]
     addr: String,
     /// Text to answer with; `TARGET_WORLD` in the environment wins over it.
     #[arg(long, default_value = "Hello", allow_hyphen_values = true)]
     text: String,
     /// Service to call for the rest of the answer; empty for none.
-    #[arg(
-        long,
-        default_value = "",
-        allow_hyphen_values = true,
-        value_name = "HOST[:PORT]"
-    )]
+    #[arg(long, default_value = "", allow_hyphen_values = true, value_name = "HOST[:PORT]")]
     target: String,
     /// Time to wait before each answer, at most 10s.
-    #[arg(
-        long,
-        default_value = "0",
-        allow_hyphen_values = true,
-        value_name = "DURATION"
-    )]
+    #[arg(long, default_value = "0", allow_hyphen_values = true, value_name = "DURATION")]
     latency: String,
     /// Share of requests to answer with 500, from 0.0 to 1.0.
-    #[arg(
-        long = "failure-rate",
-        default_value_t = 0.0,
-        allow_hyphen_values = true
-    )]
+    #[arg(long = "failure-rate", default_value_t = 0.0, allow_hyphen_values = true)]
     failure_rate: f64,
     /// Answer with JSON.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
@@ -73,20 +54,13 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         "grpc" => bail!("-protocol grpc is not supported yet: use -protocol http"),
         other => bail!("unsupported protocol: {other}"),
     }
-    let latency = duration::parse(&arguments.latency).with_context(|| {
-        format!(
-            "-latency {}: not a duration such as 250ms",
-            arguments.latency
-        )
-    })?;
+    let latency = duration::parse(&arguments.latency)
+        .with_context(|| format!("-latency {}: not a duration such as 250ms", arguments.latency))?;
     if latency > MOST_LATENCY {
         bail!("latency cannot exceed 10s");
     }
     if !(0.0..=1.0).contains(&arguments.failure_rate) {
-        bail!(
-            "-failure-rate {}: must be between 0.0 and 1.0",
-            arguments.failure_rate
-        );
+        bail!("-failure-rate {}: must be between 0.0 and 1.0", arguments.failure_rate);
     }
     let upstream = match arguments.target.as_str() {
         "" => None,
@@ -104,11 +78,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 
 /// The environment's text if there is one, and this instance's address after it.
 fn full_text(text: String, environment: impl Fn(&str) -> Option<OsString>) -> String {
-    let of = |name| {
-        environment(name)
-            .map(|value| value.to_string_lossy().into_owned())
-            .filter(|value| !value.is_empty())
-    };
+    let of =
+        |name| environment(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty());
     let text = of("TARGET_WORLD").unwrap_or(text);
     match of("POD_IP") {
         Some(address) => format!("{text} ({address})"),

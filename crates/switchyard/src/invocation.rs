@@ -18,14 +18,7 @@ pub enum Invocation {
 
 const ROUTER_FLAGS: &[&str] = &["validate"];
 const HELLOWORLD_SWITCHES: &[&str] = &["json"];
-const HELLOWORLD_VALUES: &[&str] = &[
-    "addr",
-    "text",
-    "target",
-    "latency",
-    "failure-rate",
-    "protocol",
-];
+const HELLOWORLD_VALUES: &[&str] = &["addr", "text", "target", "latency", "failure-rate", "protocol"];
 
 impl Invocation {
     pub fn of_this_process() -> Invocation {
@@ -66,17 +59,11 @@ fn two_dashes(arguments: Vec<OsString>, switches: &[&str], values: &[&str]) -> V
         let (takes_value, known) = match name {
             Some(name) => {
                 let open = flag.is_some_and(|flag| !flag.contains('='));
-                (
-                    open && values.contains(&name),
-                    values.contains(&name) || switches.contains(&name),
-                )
+                (open && values.contains(&name), values.contains(&name) || switches.contains(&name))
             }
             None => {
                 let open = argument.to_str().and_then(|text| text.strip_prefix("--"));
-                (
-                    !is_value && open.is_some_and(|name| values.contains(&name)),
-                    false,
-                )
+                (!is_value && open.is_some_and(|name| values.contains(&name)), false)
             }
         };
         if known {
@@ -103,15 +90,9 @@ mod tests {
 
     #[test]
     fn originals_are_known_by_their_names() {
-        check(
-            "/usr/bin/linkerd -validate -",
-            &["switchyard", "router", "--validate", "-"],
-        );
+        check("/usr/bin/linkerd -validate -", &["switchyard", "router", "--validate", "-"]);
         check("namerd c.yaml", &["switchyard", "namerd", "c.yaml"]);
-        check(
-            "switchyard dtab -o json",
-            &["switchyard", "dtab", "-o", "json"],
-        );
+        check("switchyard dtab -o json", &["switchyard", "dtab", "-o", "json"]);
         let namerctl = Invocation::of(["namerctl", "dtab"].map(OsString::from));
         assert_eq!(namerctl, Invocation::Namerctl(vec!["dtab".into()]));
     }
@@ -120,17 +101,7 @@ mod tests {
     fn go_flags_get_a_second_dash_and_values_do_not() {
         check(
             "switchyard helloworld -addr :1 --text -json -json=false -target=w -x",
-            &[
-                "switchyard",
-                "helloworld",
-                "--addr",
-                ":1",
-                "--text",
-                "-json",
-                "--json=false",
-                "--target=w",
-                "-x",
-            ],
+            &["switchyard", "helloworld", "--addr", ":1", "--text", "-json", "--json=false", "--target=w", "-x"],
         );
     }
 }

@@ -10,21 +10,10 @@ use tracing_subscriber::EnvFilter;
 #[derive(Args, Clone, Debug)]
 pub struct Logs {
     /// What to log: `error`, `warn`, `info`, `debug`, or by part, such as `info,proxy=debug`.
-    #[arg(
-        long = "log",
-        global = true,
-        env = "SWITCHYARD_LOG",
-        value_name = "FILTER"
-    )]
+    #[arg(long = "log", global = true, env = "SWITCHYARD_LOG", value_name = "FILTER")]
     pub filter: Option<String>,
     /// One line of text or one JSON object for each event.
-    #[arg(
-        long = "log-format",
-        global = true,
-        value_enum,
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
+    #[arg(long = "log-format", global = true, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -37,11 +26,7 @@ pub enum Format {
 /// Starts logging. Servers say what changes; commands only what goes wrong.
 pub fn start(logs: &Logs, is_server: bool) -> anyhow::Result<()> {
     let default = if is_server { "info" } else { "warn" };
-    let text = logs
-        .filter
-        .as_deref()
-        .filter(|text| !text.is_empty())
-        .unwrap_or(default);
+    let text = logs.filter.as_deref().filter(|text| !text.is_empty()).unwrap_or(default);
     let filter = EnvFilter::try_new(text).with_context(|| format!("--log {text}"))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

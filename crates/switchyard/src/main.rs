@@ -6,6 +6,7 @@
 mod arguments;
 mod demo;
 mod deploy;
+mod document;
 mod dtab;
 mod exit;
 mod helloworld;
@@ -28,9 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match Invocation::of_this_process() {
         Invocation::Namerctl(arguments) => dtab::namerctl::main(&arguments).into(),
-        Invocation::Switchyard(arguments) => {
-            exit::report(run(Arguments::parse_from(arguments))).into()
-        }
+        Invocation::Switchyard(arguments) => exit::report(run(Arguments::parse_from(arguments))).into(),
     }
 }
 

@@ -41,8 +41,7 @@ impl Ink {
 
 /// Whether standard output is a terminal that wants colour (`NO_COLOR` says it does not).
 pub fn coloured() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::io::stdout().is_terminal()
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stdout().is_terminal()
 }
 
 /// `text`, inked when `coloured`.
@@ -67,13 +66,8 @@ pub struct Table {
 
 impl Table {
     pub fn new(heading: &[&str]) -> Table {
-        let heading = heading
-            .iter()
-            .map(|text| (text.to_uppercase(), Ink::Faint))
-            .collect();
-        Table {
-            rows: vec![heading],
-        }
+        let heading = heading.iter().map(|text| (text.to_uppercase(), Ink::Faint)).collect();
+        Table { rows: vec![heading] }
     }
 
     pub fn row(&mut self, cells: Vec<(String, Ink)>) {
@@ -85,12 +79,7 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|n| {
-                self.rows
-                    .iter()
-                    .filter_map(|row| row.get(n))
-                    .map(|cell| cell.0.chars().count())
-                    .max()
-                    .unwrap_or(0)
+                self.rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.0.chars().count()).max().unwrap_or(0)
             })
             .collect();
         let mut text = String::new();
@@ -116,15 +105,7 @@ impl Table {
 
 /// Text from elsewhere, made safe for a terminal: control characters are shown, not obeyed.
 pub fn safe(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -136,10 +117,7 @@ mod tests {
         let mut table = Table::new(&["name", "pid"]);
         table.row(vec![("router".into(), Ink::Plain), ("7".into(), Ink::Good)]);
         assert_eq!(table.show(false), "NAME    PID\nrouter  7\n");
-        assert_eq!(
-            table.show(true),
-            "\x1b[2mNAME\x1b[0m    \x1b[2mPID\x1b[0m\nrouter  \x1b[32m7\x1b[0m\n"
-        );
+        assert_eq!(table.show(true), "\x1b[2mNAME\x1b[0m    \x1b[2mPID\x1b[0m\nrouter  \x1b[32m7\x1b[0m\n");
     }
 
     #[test]

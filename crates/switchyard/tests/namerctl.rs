@@ -29,55 +29,31 @@ fn every_vector_agrees() {
 
 /// Runs one case; what was wrong.
 fn check(case: &Value) -> Vec<String> {
-    let namerd = case["given"]
-        .get("http")
-        .is_none()
-        .then(|| Namerd::with_namespaces(&case["given"]["namespaces"]));
+    let namerd = case["given"].get("http").is_none().then(|| Namerd::with_namespaces(&case["given"]["namespaces"]));
     let recorder = Recorder::start(match &namerd {
         Some(namerd) => Reply::Relay(namerd.api.trim_start_matches("http://").to_owned()),
         None => Reply::Script(script(&case["given"]["http"])),
     });
     let base = format!("http://{}", recorder.authority);
     let directory = tempfile::tempdir().unwrap();
-    let finished = process::run(
-        &mut command(case, &base, directory.path()),
-        text(&case["request"]["stdin"]).as_bytes(),
-    );
+    let finished =
+        process::run(&mut command(case, &base, directory.path()), text(&case["request"]["stdin"]).as_bytes());
 
     let expect = &case["expect"];
     let mut wrong = Vec::new();
     if expect["exit"] != finished.code {
-        wrong.push(format!(
-            "exit {} in place of {}",
-            finished.code, expect["exit"]
-        ));
+        wrong.push(format!("exit {} in place of {}", finished.code, expect["exit"]));
     }
-    if let Some(stdout) = expect["stdout"]
-        .as_str()
-        .filter(|wanted| *wanted != finished.stdout)
-    {
-        wrong.push(format!(
-            "stdout {:?} in place of {stdout:?}",
-            finished.stdout
-        ));
+    if let Some(stdout) = expect["stdout"].as_str().filter(|wanted| *wanted != finished.stdout) {
+        wrong.push(format!("stdout {:?} in place of {stdout:?}", finished.stdout));
     }
-    if let Some(prefix) = expect["stderr_prefix"]
-        .as_str()
-        .filter(|prefix| !finished.stderr.starts_with(prefix))
-    {
-        wrong.push(format!(
-            "stderr {:?} does not start with {prefix:?}",
-            finished.stderr
-        ));
+    if let Some(prefix) = expect["stderr_prefix"].as_str().filter(|prefix| !finished.stderr.starts_with(prefix)) {
+        wrong.push(format!("stderr {:?} does not start with {prefix:?}", finished.stderr));
     }
     if let Some(requests) = expect["http"].as_array() {
         let found = recorder.requests();
         if requests.len() != found.len() {
-            wrong.push(format!(
-                "{} requests in place of {}",
-                found.len(),
-                requests.len()
-            ));
+            wrong.push(format!("{} requests in place of {}", found.len(), requests.len()));
         }
         for (wanted, found) in requests.iter().zip(&found) {
             compare(wanted, found, &mut wrong);
@@ -102,20 +78,8 @@ fn command(case: &Value, base: &str, directory: &Path) -> Command {
     let mut command = Command::new(program.join("namerctl"));
     command.current_dir(work).env_clear().env("HOME", directory);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.args(
-        case["request"]["args"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(place),
-    );
-    command.envs(
-        case["request"]["env"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(key, value)| (key, place(value))),
-    );
+    command.args(case["request"]["args"].as_array().unwrap().iter().map(place));
+    command.envs(case["request"]["env"].as_object().unwrap().iter().map(|(key, value)| (key, place(value))));
     command
 }
 
@@ -131,11 +95,7 @@ fn compare(wanted: &Value, found: &Recorded, wrong: &mut Vec<String>) {
         same(name, value, found.header(name).map(str::to_owned));
     }
     if !wanted["body"].is_null() {
-        same(
-            "body",
-            &wanted["body"],
-            Some(String::from_utf8_lossy(&found.body).into_owned()),
-        );
+        same("body", &wanted["body"], Some(String::from_utf8_lossy(&found.body).into_owned()));
     }
 }
 
@@ -148,25 +108,13 @@ fn after(request: &Value, expect: &Value, base: &str, wrong: &mut Vec<String>) {
         .collect();
     let url = format!("{base}{}", text(&request["uri"]));
     let answer = http::request(&text(&request["method"]), &url, &headers, None).unwrap();
-    if expect["status"] != answer.status
-        || expect["body"]
-            .as_str()
-            .is_some_and(|body| body != answer.text())
-    {
-        wrong.push(format!(
-            "afterwards {} {:?} in place of {expect}",
-            answer.status,
-            answer.text()
-        ));
+    if expect["status"] != answer.status || expect["body"].as_str().is_some_and(|body| body != answer.text()) {
+        wrong.push(format!("afterwards {} {:?} in place of {expect}", answer.status, answer.text()));
     }
 }
 
 fn script(http: &Value) -> Answer {
-    let headers = http["headers"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), text(value)));
+    let headers = http["headers"].as_object().into_iter().flatten().map(|(key, value)| (key.clone(), text(value)));
     Answer {
         status: http["status"].as_u64().unwrap().try_into().unwrap(),
         headers: headers.collect(),

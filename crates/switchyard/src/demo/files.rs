@@ -17,34 +17,17 @@ pub fn write(topology: &Topology, executable: &Path) -> anyhow::Result<()> {
     for directory in ["disco", "log", "bin", "pipelines", "pipeline"] {
         make(&topology.path(directory))?;
     }
-    put(
-        &topology.path("namerd.yaml"),
-        &fill(include_str!("templates/namerd.yaml"), topology),
-    )?;
-    put(
-        &topology.path("linkerd.yaml"),
-        &fill(include_str!("templates/linkerd.yaml"), topology),
-    )?;
-    put(
-        &topology.path("pipeline.yaml"),
-        &fill(include_str!("templates/pipeline.yaml"), topology),
-    )?;
+    put(&topology.path("namerd.yaml"), &fill(include_str!("templates/namerd.yaml"), topology))?;
+    put(&topology.path("linkerd.yaml"), &fill(include_str!("templates/linkerd.yaml"), topology))?;
+    put(&topology.path("pipeline.yaml"), &fill(include_str!("templates/pipeline.yaml"), topology))?;
     put(&topology.path("pipelines/hello_world.yaml"), HELLO_WORLD)?;
 
     let addresses = |port: &dyn Fn(u16) -> u16| -> String {
-        (1..=INSTANCES)
-            .map(|number| format!("127.0.0.1 {}\n", port(number)))
-            .collect()
+        (1..=INSTANCES).map(|number| format!("127.0.0.1 {}\n", port(number))).collect()
     };
-    put(
-        &topology.path("disco/hello"),
-        &addresses(&|number| topology.port(7710 + number)),
-    )?;
+    put(&topology.path("disco/hello"), &addresses(&|number| topology.port(7710 + number)))?;
     if !topology.pipeline_processes().exists() {
-        put(
-            &topology.path("disco/world-v1"),
-            &addresses(&|number| topology.world_port(number)),
-        )?;
+        put(&topology.path("disco/world-v1"), &addresses(&|number| topology.world_port(number)))?;
     }
     for name in ["switchyard", "namerctl", "namerd", "linkerd"] {
         link(executable, &topology.path("bin").join(name))?;
@@ -55,31 +38,12 @@ pub fn write(topology: &Topology, executable: &Path) -> anyhow::Result<()> {
 /// `{name}` → value, and `{4140}` → that port, moved.
 fn fill(template: &str, topology: &Topology) -> String {
     // JSON strings are YAML strings: a directory may have any name.
-    let quoted =
-        |name: &str| serde_json::Value::from(topology.path(name).display().to_string()).to_string();
+    let quoted = |name: &str| serde_json::Value::from(topology.path(name).display().to_string()).to_string();
     let mut text = template.to_owned();
-    for name in [
-        "disco",
-        "dtabs.db",
-        "repo",
-        "log",
-        "pipeline",
-        "pipeline/processes",
-        "pipelines/hello_world.yaml",
-    ] {
+    for name in ["disco", "dtabs.db", "repo", "log", "pipeline", "pipeline/processes", "pipelines/hello_world.yaml"] {
         text = text.replace(&format!("{{{name}}}"), &quoted(name));
     }
-    for port in [
-        4140,
-        4141,
-        4142,
-        4180,
-        8080,
-        9990,
-        9991,
-        WORLD_PORTS.0,
-        WORLD_PORTS.1,
-    ] {
+    for port in [4140, 4141, 4142, 4180, 8080, 9990, 9991, WORLD_PORTS.0, WORLD_PORTS.1] {
         text = text.replace(&format!("{{{port}}}"), &topology.port(port).to_string());
     }
     text
@@ -109,10 +73,7 @@ fn repository(directory: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     make(&directory.join("k8s-daemonset/helloworld"))?;
-    put(
-        &directory.join("k8s-daemonset/helloworld/world.txt"),
-        "world\n",
-    )?;
+    put(&directory.join("k8s-daemonset/helloworld/world.txt"), "world\n")?;
     let git = |arguments: &[&str]| git(directory, arguments);
     git(&["init", "--quiet", "--initial-branch=master"])?;
     // Without an identity of their own people could not commit here.
@@ -120,12 +81,7 @@ fn repository(directory: &Path) -> anyhow::Result<()> {
     git(&["config", "user.email", "demo@localhost"])?;
     git(&["config", "commit.gpgsign", "false"])?;
     git(&["add", "."])?;
-    git(&[
-        "commit",
-        "--quiet",
-        "--message",
-        "The text that world answers",
-    ])
+    git(&["commit", "--quiet", "--message", "The text that world answers"])
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
@@ -136,11 +92,7 @@ fn git(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
         .output()
         .context("cannot start git; the demo needs it (Debian package git)")?;
     if !output.status.success() {
-        bail!(
-            "git {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

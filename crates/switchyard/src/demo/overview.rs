@@ -4,15 +4,11 @@ use super::topology::Topology;
 
 pub fn text(topology: &Topology) -> String {
     let directory = topology.directory.display();
-    let (frontend, namerd, pipeline) =
-        (topology.frontend(), topology.namerd(), topology.pipeline());
+    let (frontend, namerd, pipeline) = (topology.frontend(), topology.namerd(), topology.pipeline());
     let (router_admin, namerd_admin) = (topology.router_admin(), topology.namerd_admin());
     let (outgoing, incoming) = (topology.outgoing(), topology.incoming());
-    let elsewhere = if topology.offset() == 0 {
-        String::new()
-    } else {
-        format!("  export SWITCHYARD_PIPELINE={pipeline}\n")
-    };
+    let elsewhere =
+        if topology.offset() == 0 { String::new() } else { format!("  export SWITCHYARD_PIPELINE={pipeline}\n") };
     format!(
         "
 What runs where

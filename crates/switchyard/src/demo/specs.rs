@@ -19,54 +19,27 @@ pub struct Specs<'a> {
 impl Specs<'_> {
     pub fn namerd(&self) -> Spec {
         let arguments = ["namerd", "namerd.yaml"].map(str::to_owned);
-        self.spec(
-            "namerd",
-            4180,
-            &arguments,
-            Ready::Http(format!("{}/admin/ping", self.topology.namerd_admin())),
-        )
+        self.spec("namerd", 4180, &arguments, Ready::Http(format!("{}/admin/ping", self.topology.namerd_admin())))
     }
 
     pub fn router(&self) -> Spec {
         let arguments = ["router", "linkerd.yaml"].map(str::to_owned);
-        self.spec(
-            "router",
-            4140,
-            &arguments,
-            Ready::Http(format!("{}/admin/ping", self.topology.router_admin())),
-        )
+        self.spec("router", 4140, &arguments, Ready::Http(format!("{}/admin/ping", self.topology.router_admin())))
     }
 
     pub fn pipeline(&self) -> Spec {
         let arguments = ["pipeline", "pipeline.yaml"].map(str::to_owned);
-        self.spec(
-            "pipeline",
-            8080,
-            &arguments,
-            Ready::Http(format!("{}/api/1/deploys", self.topology.pipeline())),
-        )
+        self.spec("pipeline", 8080, &arguments, Ready::Http(format!("{}/api/1/deploys", self.topology.pipeline())))
     }
 
     pub fn hello(&self, number: u16) -> Spec {
         let address = self.topology.hello_address(number);
-        let arguments = [
-            "helloworld",
-            &format!("--addr={address}"),
-            "--text=Hello",
-            "--target=world",
-        ]
-        .map(str::to_owned);
+        let arguments =
+            ["helloworld", &format!("--addr={address}"), "--text=Hello", "--target=world"].map(str::to_owned);
         // Each of its answers needs world, and the router; hello itself is up before.
-        let mut spec = self.spec(
-            &format!("hello-{number}"),
-            7710 + number,
-            &arguments,
-            Ready::Started,
-        );
-        spec.env = BTreeMap::from([
-            ("http_proxy".to_owned(), self.topology.outgoing()),
-            ("POD_IP".to_owned(), address),
-        ]);
+        let mut spec = self.spec(&format!("hello-{number}"), 7710 + number, &arguments, Ready::Started);
+        spec.env =
+            BTreeMap::from([("http_proxy".to_owned(), self.topology.outgoing()), ("POD_IP".to_owned(), address)]);
         spec
     }
 
@@ -80,15 +53,9 @@ impl Specs<'_> {
         for number in 1..=INSTANCES {
             let port = self.topology.world_port(number);
             let address = format!("127.0.0.1:{port}");
-            let arguments =
-                ["helloworld", &format!("--addr={address}"), "--text=world"].map(str::to_owned);
+            let arguments = ["helloworld", &format!("--addr={address}"), "--text=world"].map(str::to_owned);
             let name = format!("world-v1-{number}");
-            let mut spec = self.spec(
-                &name,
-                0,
-                &arguments,
-                Ready::Http(format!("http://{address}/")),
-            );
+            let mut spec = self.spec(&name, 0, &arguments, Ready::Http(format!("http://{address}/")));
             spec.port = Some(port);
             spec.group = Some("world-v1".to_owned());
             spec.owner = Some("demo".to_owned());
@@ -106,9 +73,7 @@ impl Specs<'_> {
             name: name.to_owned(),
             group: None,
             owner: Some("demo".to_owned()),
-            argv: std::iter::once(executable)
-                .chain(arguments.iter().cloned())
-                .collect(),
+            argv: std::iter::once(executable).chain(arguments.iter().cloned()).collect(),
             env: BTreeMap::new(),
             cwd: Some(self.topology.directory.clone()),
             log: self.topology.log(name),

@@ -36,20 +36,13 @@ pub struct State {
 
 impl State {
     /// Compares with what runs; what to tell a person about the difference.
-    pub fn write_if_changed(
-        &mut self,
-        topology: &Topology,
-        supervisor: &Supervisor,
-    ) -> anyhow::Result<Vec<String>> {
+    pub fn write_if_changed(&mut self, topology: &Topology, supervisor: &Supervisor) -> anyhow::Result<Vec<String>> {
         let document = document(topology, processes(topology, supervisor));
         if self.written.as_ref() == Some(&document) {
             return Ok(Vec::new());
         }
         write(topology, &document)?;
-        let news = self
-            .written
-            .replace(document.clone())
-            .map(|old| news(&old.processes, &document.processes));
+        let news = self.written.replace(document.clone()).map(|old| news(&old.processes, &document.processes));
         Ok(news.unwrap_or_default())
     }
 }
@@ -73,17 +66,14 @@ fn write(topology: &Topology, document: &Document) -> anyhow::Result<()> {
     let file = topology.path("demo.json");
     let mut next = tempfile::NamedTempFile::new_in(&topology.directory)?;
     serde_json::to_writer_pretty(&mut next, document)?;
-    next.persist(&file)
-        .with_context(|| format!("{}", file.display()))?;
+    next.persist(&file).with_context(|| format!("{}", file.display()))?;
     Ok(())
 }
 
 /// At the end nothing runs, and the file does not say otherwise.
 pub fn remove(topology: &Topology) -> anyhow::Result<()> {
     match std::fs::remove_file(topology.path("demo.json")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context("demo.json")
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("demo.json"),
         _ => Ok(()),
     }
 }
@@ -91,21 +81,10 @@ pub fn remove(topology: &Topology) -> anyhow::Result<()> {
 fn processes(topology: &Topology, supervisor: &Supervisor) -> Vec<Process> {
     let ours = supervisor.statuses().into_iter().filter_map(|status| {
         let pid = status.pid?;
-        Some(Process {
-            port: status.spec.port.unwrap_or(0),
-            name: status.spec.name,
-            pid,
-        })
+        Some(Process { port: status.spec.port.unwrap_or(0), name: status.spec.name, pid })
     });
-    let mut all: Vec<Process> = ours
-        .chain(processes_of(&topology.pipeline_processes()))
-        .collect();
-    let order = |name: &str| {
-        ["namerd", "router", "pipeline"]
-            .iter()
-            .position(|first| *first == name)
-            .unwrap_or(3)
-    };
+    let mut all: Vec<Process> = ours.chain(processes_of(&topology.pipeline_processes())).collect();
+    let order = |name: &str| ["namerd", "router", "pipeline"].iter().position(|first| *first == name).unwrap_or(3);
     all.sort_by(|a, b| (order(&a.name), &a.name).cmp(&(order(&b.name), &b.name)));
     all
 }
@@ -118,18 +97,10 @@ fn processes_of(directory: &Path) -> Vec<Process> {
     files
         .flatten()
         .filter_map(|file| {
-            let name = file
-                .file_name()
-                .to_str()?
-                .strip_suffix(".state.json")?
-                .to_owned();
+            let name = file.file_name().to_str()?.strip_suffix(".state.json")?.to_owned();
             let running = running(directory, &name)?;
             let spec: Spec = read(&directory.join(format!("{name}.json")))?;
-            Some(Process {
-                name,
-                pid: running.pid,
-                port: spec.port.unwrap_or(0),
-            })
+            Some(Process { name, pid: running.pid, port: spec.port.unwrap_or(0) })
         })
         .collect()
 }
@@ -150,12 +121,7 @@ fn is_alive(running: &Running) -> bool {
         return false;
     };
     // The program's name, in parentheses, may hold anything; what follows it does not.
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     let is_zombie = fields.first().is_some_and(|state| *state == "Z");
     let start_time = fields.get(19).and_then(|text| text.parse().ok());
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -168,23 +134,11 @@ fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Option<T> {
 }
 
 fn news(old: &[Process], new: &[Process]) -> Vec<String> {
-    let gone = old
-        .iter()
-        .filter(|old| !new.iter().any(|new| new.name == old.name));
-    let come = new
-        .iter()
-        .filter_map(|new| match old.iter().find(|old| old.name == new.name) {
-            None => Some(format!(
-                "{} is up, process {} on port {}",
-                new.name, new.pid, new.port
-            )),
-            Some(old) if old.pid != new.pid => Some(format!(
-                "{} was started again, process {}",
-                new.name, new.pid
-            )),
-            Some(_) => None,
-        });
-    gone.map(|old| format!("{} is down, process {}", old.name, old.pid))
-        .chain(come)
-        .collect()
+    let gone = old.iter().filter(|old| !new.iter().any(|new| new.name == old.name));
+    let come = new.iter().filter_map(|new| match old.iter().find(|old| old.name == new.name) {
+        None => Some(format!("{} is up, process {} on port {}", new.name, new.pid, new.port)),
+        Some(old) if old.pid != new.pid => Some(format!("{} was started again, process {}", new.name, new.pid)),
+        Some(_) => None,
+    });
+    gone.map(|old| format!("{} is down, process {}", old.name, old.pid)).chain(come).collect()
 }

@@ -12,10 +12,7 @@ pub const INSTANCES: u16 = 3;
 
 /// The tutorial's namespaces, with files in place of Kubernetes.
 pub const NAMESPACES: [(&str, &str); 2] = [
-    (
-        "internal",
-        "/srv => /#/io.l5d.fs ; /host => /srv ; /tmp => /srv ; /svc => /host ; /host/world => /srv/world-v1",
-    ),
+    ("internal", "/srv => /#/io.l5d.fs ; /host => /srv ; /tmp => /srv ; /svc => /host ; /host/world => /srv/world-v1"),
     ("external", "/host => /#/io.l5d.fs/hello ; /svc/* => /host"),
 ];
 
@@ -49,11 +46,7 @@ impl Topology {
     pub fn new(directory: &Path, wanted: Option<u16>) -> anyhow::Result<Topology> {
         let file = directory.join("port-offset");
         let kept = match std::fs::read_to_string(&file) {
-            Ok(text) => Some(
-                text.trim()
-                    .parse::<u16>()
-                    .with_context(|| format!("{}", file.display()))?,
-            ),
+            Ok(text) => Some(text.trim().parse::<u16>().with_context(|| format!("{}", file.display()))?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).with_context(|| format!("{}", file.display())),
         };
@@ -65,13 +58,9 @@ impl Topology {
             (kept, wanted) => kept.or(wanted).unwrap_or(0),
         };
         if kept.is_none() {
-            std::fs::write(&file, format!("{offset}\n"))
-                .with_context(|| format!("{}", file.display()))?;
+            std::fs::write(&file, format!("{offset}\n")).with_context(|| format!("{}", file.display()))?;
         }
-        Ok(Topology {
-            directory: directory.to_owned(),
-            offset,
-        })
+        Ok(Topology { directory: directory.to_owned(), offset })
     }
 
     pub fn port(&self, port: u16) -> u16 {
@@ -132,24 +121,12 @@ impl Topology {
     pub fn check_ports(&self) -> anyhow::Result<()> {
         let mut wanted: Vec<(u16, String, String, PathBuf)> = PORTS
             .iter()
-            .map(|(port, name, what)| {
-                (
-                    self.port(*port),
-                    (*name).to_owned(),
-                    (*what).to_owned(),
-                    self.processes(),
-                )
-            })
+            .map(|(port, name, what)| (self.port(*port), (*name).to_owned(), (*what).to_owned(), self.processes()))
             .collect();
         if !self.pipeline_processes().exists() {
             for number in 1..=INSTANCES {
                 let name = format!("world-v1-{number}");
-                wanted.push((
-                    self.world_port(number),
-                    name.clone(),
-                    name,
-                    self.pipeline_processes(),
-                ));
+                wanted.push((self.world_port(number), name.clone(), name, self.pipeline_processes()));
             }
         }
         for (port, name, what, directory) in wanted {
@@ -166,11 +143,7 @@ impl Topology {
             bail!(
                 "port {port} is in use; {what} wants it. End what uses it, or move every port with --port-offset N \
                  (for example --port-offset {})",
-                if self.offset == 10_000 {
-                    20_000
-                } else {
-                    10_000
-                }
+                if self.offset == 10_000 { 20_000 } else { 10_000 }
             );
         }
         Ok(())

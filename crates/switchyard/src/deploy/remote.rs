@@ -109,12 +109,7 @@ impl Pipeline {
         url
     }
 
-    pub async fn start(
-        &self,
-        pipeline: &str,
-        parameters: Map<String, Value>,
-        by: &Person,
-    ) -> anyhow::Result<String> {
+    pub async fn start(&self, pipeline: &str, parameters: Map<String, Value>, by: &Person) -> anyhow::Result<String> {
         let body = serde_json::json!({
             "pipeline": pipeline,
             "parameters": parameters,
@@ -123,10 +118,7 @@ impl Pipeline {
         });
         let response = self.send(self.http.post(self.url("")).json(&body)).await?;
         let answer: Value = json(expect(response).await?).await?;
-        answer["id"]
-            .as_str()
-            .map(str::to_owned)
-            .context("the answer has no id")
+        answer["id"].as_str().map(str::to_owned).context("the answer has no id")
     }
 
     pub async fn list(&self) -> anyhow::Result<Vec<Deploy>> {
@@ -134,41 +126,21 @@ impl Pipeline {
     }
 
     pub async fn get(&self, id: &str) -> anyhow::Result<Deploy> {
-        json(
-            expect(
-                self.send(self.http.get(self.url(&format!("/{id}"))))
-                    .await?,
-            )
-            .await?,
-        )
-        .await
+        json(expect(self.send(self.http.get(self.url(&format!("/{id}")))).await?).await?).await
     }
 
     /// `stage` is the one whose gate was looked at: another gate is not answered by mistake.
-    pub async fn decide(
-        &self,
-        id: &str,
-        verb: &str,
-        by: &Person,
-        stage: Option<&str>,
-    ) -> anyhow::Result<()> {
+    pub async fn decide(&self, id: &str, verb: &str, by: &Person, stage: Option<&str>) -> anyhow::Result<()> {
         let mut body = serde_json::json!({ "actor": by.actor, "reason": by.reason() });
         if let Some(stage) = stage.filter(|_| verb == "approve") {
             body["stage"] = stage.into();
         }
-        let request = self
-            .http
-            .post(self.url(&format!("/{id}/{verb}")))
-            .json(&body);
+        let request = self.http.post(self.url(&format!("/{id}/{verb}"))).json(&body);
         expect(self.send(request).await?).await.map(drop)
     }
 
     pub async fn log(&self, id: &str) -> anyhow::Result<String> {
-        let response = expect(
-            self.send(self.http.get(self.url(&format!("/{id}/log"))))
-                .await?,
-        )
-        .await?;
+        let response = expect(self.send(self.http.get(self.url(&format!("/{id}/log")))).await?).await?;
         response.text().await.context("the log broke off")
     }
 
@@ -197,11 +169,7 @@ async fn expect(response: Response) -> anyhow::Result<Response> {
         .ok()
         .and_then(|value| Some(value.get("error")?.as_str()?.to_owned()))
         .unwrap_or_else(|| text.trim().to_owned());
-    let message = if said.is_empty() {
-        format!("unexpected response: {status}")
-    } else {
-        crate::output::safe(&said)
-    };
+    let message = if said.is_empty() { format!("unexpected response: {status}") } else { crate::output::safe(&said) };
     Err(Failure::new(exit, message))
 }
 

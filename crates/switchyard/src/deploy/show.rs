@@ -22,15 +22,9 @@ pub fn table(deploys: &[Deploy]) -> Table {
             (deploy.id.clone(), Ink::Strong),
             (safe(&deploy.pipeline), Ink::Plain),
             (deploy.state.clone(), colour(&deploy.state)),
-            (
-                deploy.stage.clone().unwrap_or_else(|| "-".into()),
-                Ink::Plain,
-            ),
+            (deploy.stage.clone().unwrap_or_else(|| "-".into()), Ink::Plain),
             (versions(deploy), Ink::Plain),
-            (
-                first_line(deploy.reason.as_deref().unwrap_or("")),
-                Ink::Plain,
-            ),
+            (first_line(deploy.reason.as_deref().unwrap_or("")), Ink::Plain),
         ]);
     }
     table
@@ -42,11 +36,7 @@ fn first_line(text: &str) -> String {
 
 fn versions(deploy: &Deploy) -> String {
     let of = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".into());
-    format!(
-        "{} -> {}",
-        of(&deploy.version.current),
-        of(&deploy.version.new)
-    )
+    format!("{} -> {}", of(&deploy.version.current), of(&deploy.version.new))
 }
 
 /// One deploy with its stages.
@@ -59,17 +49,11 @@ pub fn status(deploy: &Deploy, coloured: bool) -> String {
         ink(&deploy.state, colour(&deploy.state), coloured)
     );
     for (key, value) in &deploy.parameters {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         text.push_str(&format!("  {} = {}\n", safe(key), safe(&value)));
     }
     for stage in &deploy.stages {
-        let state = ink(
-            &format!("{:<9}", stage.state),
-            colour(&stage.state),
-            coloured,
-        );
+        let state = ink(&format!("{:<9}", stage.state), colour(&stage.state), coloured);
         text.push_str(&format!("  {state}  {}\n", safe(&stage.name)));
     }
     if let Some(reason) = &deploy.reason {
@@ -80,11 +64,7 @@ pub fn status(deploy: &Deploy, coloured: bool) -> String {
         for try_this in &gate.commands {
             text.push_str(&format!("  {}\n", safe(&try_this.command)));
         }
-        text.push_str(&format!(
-            "  switchyard deploy approve {}    # {}\n",
-            deploy.id,
-            safe(&gate.ok)
-        ));
+        text.push_str(&format!("  switchyard deploy approve {}    # {}\n", deploy.id, safe(&gate.ok)));
         text.push_str(&format!("  switchyard deploy abort {}\n", deploy.id));
     }
     text

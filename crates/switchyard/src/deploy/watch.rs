@@ -43,21 +43,13 @@ impl Follow {
     }
 
     pub fn always(&self) -> Follow {
-        Follow {
-            wait: true,
-            ..self.clone()
-        }
+        Follow { wait: true, ..self.clone() }
     }
 }
 
 impl Session {
     /// Follows until the end, or the gate; `decided` is a stage whose gate has just been answered.
-    pub async fn follow(
-        &self,
-        id: &str,
-        follow: &Follow,
-        decided: Option<&str>,
-    ) -> anyhow::Result<Exit> {
+    pub async fn follow(&self, id: &str, follow: &Follow, decided: Option<&str>) -> anyhow::Result<Exit> {
         let deadline = follow.timeout.map(|timeout| Instant::now() + timeout);
         let mut said = Said::default();
         let mut away: Option<Instant> = None;
@@ -67,9 +59,7 @@ impl Session {
                     if away.take().is_some() {
                         eprintln!("the pipeline server is back");
                     }
-                    said.news(&deploy)
-                        .iter()
-                        .for_each(|line| eprintln!("{line}"));
+                    said.news(&deploy).iter().for_each(|line| eprintln!("{line}"));
                     if let Some(exit) = verdict(&deploy, follow, decided) {
                         self.print(&deploy)?;
                         return Ok(exit);
@@ -87,9 +77,7 @@ impl Session {
                 Err(error) => return Err(error),
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                eprintln!(
-                    "{id} is not over yet and goes on; `switchyard deploy watch {id}` follows it"
-                );
+                eprintln!("{id} is not over yet and goes on; `switchyard deploy watch {id}` follows it");
                 if self.output == Output::Json {
                     output::json(&self.pipeline.get(id).await?)?;
                 }
@@ -105,9 +93,7 @@ fn verdict(deploy: &Deploy, follow: &Follow, decided: Option<&str>) -> Option<Ex
         "succeeded" => Some(Exit::Ok),
         "reverted" => Some(Exit::Reverted),
         "failed" => Some(Exit::Failed),
-        "waiting" if follow.until == Some(Until::Gate) && deploy.stage.as_deref() != decided => {
-            Some(Exit::Waiting)
-        }
+        "waiting" if follow.until == Some(Until::Gate) && deploy.stage.as_deref() != decided => Some(Exit::Waiting),
         _ => None,
     }
 }
@@ -129,8 +115,7 @@ impl Said {
             if stage.state != "pending" {
                 lines.push(show::stage_line(deploy, stage));
             }
-            self.stages
-                .resize(self.stages.len().max(n + 1), "pending".to_owned());
+            self.stages.resize(self.stages.len().max(n + 1), "pending".to_owned());
             self.stages[n].clone_from(&stage.state);
         }
         lines
@@ -142,71 +127,33 @@ mod tests {
     use super::*;
 
     fn deploy(state: &str, stages: &[(&str, &str)]) -> Deploy {
-        let stages: Vec<_> = stages
-            .iter()
-            .map(|(name, state)| serde_json::json!({"name": name, "state": state}))
-            .collect();
-        let stage = stages
-            .iter()
-            .find(|stage| stage["state"] == "waiting")
-            .map(|stage| stage["name"].clone());
-        serde_json::from_value(serde_json::json!({"id": "d", "pipeline": "p", "state": state, "stage": stage, "stages": stages}))
-            .unwrap()
+        let stages: Vec<_> =
+            stages.iter().map(|(name, state)| serde_json::json!({"name": name, "state": state})).collect();
+        let stage = stages.iter().find(|stage| stage["state"] == "waiting").map(|stage| stage["name"].clone());
+        serde_json::from_value(
+            serde_json::json!({"id": "d", "pipeline": "p", "state": state, "stage": stage, "stages": stages}),
+        )
+        .unwrap()
     }
 
     #[test]
     fn the_exit_code_says_how_it_ended() {
-        let gate = Follow {
-            wait: true,
-            until: Some(Until::Gate),
-            timeout: None,
-        };
-        let end = Follow {
-            until: None,
-            ..gate.clone()
-        };
-        let waiting = deploy(
-            "waiting",
-            &[("deploy", "succeeded"), ("testing", "waiting")],
-        );
-        assert_eq!(
-            verdict(&deploy("succeeded", &[]), &end, None),
-            Some(Exit::Ok)
-        );
-        assert_eq!(
-            verdict(&deploy("reverted", &[]), &end, None),
-            Some(Exit::Reverted)
-        );
-        assert_eq!(
-            verdict(&deploy("failed", &[]), &end, None),
-            Some(Exit::Failed)
-        );
+        let gate = Follow { wait: true, until: Some(Until::Gate), timeout: None };
+        let end = Follow { until: None, ..gate.clone() };
+        let waiting = deploy("waiting", &[("deploy", "succeeded"), ("testing", "waiting")]);
+        assert_eq!(verdict(&deploy("succeeded", &[]), &end, None), Some(Exit::Ok));
+        assert_eq!(verdict(&deploy("reverted", &[]), &end, None), Some(Exit::Reverted));
+        assert_eq!(verdict(&deploy("failed", &[]), &end, None), Some(Exit::Failed));
         assert_eq!(verdict(&waiting, &end, None), None);
         assert_eq!(verdict(&waiting, &gate, None), Some(Exit::Waiting));
-        assert_eq!(
-            verdict(&waiting, &gate, Some("testing")),
-            None,
-            "the gate just answered does not count"
-        );
+        assert_eq!(verdict(&waiting, &gate, Some("testing")), None, "the gate just answered does not count");
     }
 
     #[test]
     fn each_step_is_said_once() {
         let mut said = Said::default();
-        assert_eq!(
-            said.news(&deploy("running", &[("a", "running"), ("b", "pending")]))
-                .len(),
-            1
-        );
-        assert_eq!(
-            said.news(&deploy("running", &[("a", "running"), ("b", "pending")]))
-                .len(),
-            0
-        );
-        assert_eq!(
-            said.news(&deploy("running", &[("a", "succeeded"), ("b", "running")]))
-                .len(),
-            2
-        );
+        assert_eq!(said.news(&deploy("running", &[("a", "running"), ("b", "pending")])).len(), 1);
+        assert_eq!(said.news(&deploy("running", &[("a", "running"), ("b", "pending")])).len(), 0);
+        assert_eq!(said.news(&deploy("running", &[("a", "succeeded"), ("b", "running")])).len(), 2);
     }
 }

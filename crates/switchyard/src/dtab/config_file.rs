@@ -4,16 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-const ENDINGS: &[&str] = &[
-    "json",
-    "toml",
-    "yaml",
-    "yml",
-    "properties",
-    "props",
-    "prop",
-    "hcl",
-];
+const ENDINGS: &[&str] = &["json", "toml", "yaml", "yml", "properties", "props", "prop", "hcl"];
 
 /// The value of the first file found, if it has the key.
 pub fn base_url() -> anyhow::Result<Option<String>> {
@@ -35,21 +26,15 @@ pub fn base_url() -> anyhow::Result<Option<String>> {
 
 fn value(text: &str, ending: &str) -> anyhow::Result<Option<String>> {
     if matches!(ending, "json" | "yaml" | "yml") {
-        let map: Option<std::collections::BTreeMap<String, serde_json::Value>> =
-            serde_saphyr::from_str(text)?;
-        let found = map
-            .into_iter()
-            .flatten()
-            .find(|(key, _)| key.eq_ignore_ascii_case("base-url"));
+        let map: Option<std::collections::BTreeMap<String, serde_json::Value>> = serde_saphyr::from_str(text)?;
+        let found = map.into_iter().flatten().find(|(key, _)| key.eq_ignore_ascii_case("base-url"));
         return Ok(found.and_then(|(_, value)| value.as_str().map(str::to_owned)));
     }
     // TOML, HCL and properties agree on `key = value` where the value is a plain string.
     Ok(text.lines().find_map(|line| {
         let (key, value) = line.split_once(['=', ':'])?;
         let unquote = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
-        unquote(key)
-            .eq_ignore_ascii_case("base-url")
-            .then(|| unquote(value))
+        unquote(key).eq_ignore_ascii_case("base-url").then(|| unquote(value))
     }))
 }
 
@@ -67,11 +52,7 @@ mod tests {
             ("hcl", "\"base-url\" = \"http://a:1\""),
         ];
         for (ending, text) in cases {
-            assert_eq!(
-                value(text, ending).unwrap().as_deref(),
-                Some("http://a:1"),
-                "{ending}"
-            );
+            assert_eq!(value(text, ending).unwrap().as_deref(), Some("http://a:1"), "{ending}");
         }
     }
 }

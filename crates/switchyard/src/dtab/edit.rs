@@ -29,31 +29,17 @@ pub struct Edit {
 
 impl Edit {
     pub async fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let before = session
-            .control_plane
-            .get(&self.namespace, Weights::Exact)
-            .await?;
+        let before = session.control_plane.get(&self.namespace, Weights::Exact).await?;
         let by_flags = !self.set.is_empty() || !self.unset.is_empty();
-        let text = if by_flags {
-            self.changed(&before)?
-        } else {
-            in_editor(&self.namespace, &before)?
-        };
+        let text = if by_flags { self.changed(&before)? } else { in_editor(&self.namespace, &before)? };
         let after = Dtab::read(&text).map_err(|error| Failure::new(Exit::Usage, error.message))?;
         if after.show_exact() == read(&before)?.show_exact() {
             eprintln!("nothing changed");
             return Ok(Exit::Ok);
         }
-        let body = Body {
-            content_type: DTAB,
-            text: after.show_exact(),
-        };
+        let body = Body { content_type: DTAB, text: after.show_exact() };
         let version = Some(before.version.as_str()).filter(|version| !version.is_empty());
-        match session
-            .control_plane
-            .update(&self.namespace, version, body, &self.note.note())
-            .await
-        {
+        match session.control_plane.update(&self.namespace, version, body, &self.note.note()).await {
             Ok(written) => session.report("Updated", &self.namespace, &written),
             Err(error) => {
                 if !by_flags {
@@ -72,19 +58,13 @@ impl Edit {
             let length = entries.len();
             entries.retain(|entry| entry.prefix != prefix);
             if entries.len() == length {
-                bail!(
-                    "--unset {text}: there is no such entry in {}",
-                    self.namespace
-                );
+                bail!("--unset {text}: there is no such entry in {}", self.namespace);
             }
         }
         for text in &self.set {
             let dentry = names::Dentry::read(text.trim().trim_end_matches(';'))
                 .map_err(|error| Failure::new(Exit::Usage, format!("--set {text}: {error}")))?;
-            let entry = super::remote::Entry {
-                prefix: dentry.prefix.to_string(),
-                dst: dentry.dst.show_exact(),
-            };
+            let entry = super::remote::Entry { prefix: dentry.prefix.to_string(), dst: dentry.dst.show_exact() };
             match entries.iter_mut().rfind(|old| old.prefix == entry.prefix) {
                 Some(old) => *old = entry,
                 None => entries.push(entry),
@@ -96,8 +76,8 @@ impl Edit {
 
 /// A prefix as the server shows it.
 fn shown_prefix(text: &str) -> anyhow::Result<String> {
-    let prefix = names::Prefix::read(text)
-        .map_err(|error| Failure::new(Exit::Usage, format!("--unset {text}: {error}")))?;
+    let prefix =
+        names::Prefix::read(text).map_err(|error| Failure::new(Exit::Usage, format!("--unset {text}: {error}")))?;
     Ok(prefix.to_string())
 }
 
@@ -110,16 +90,9 @@ pub fn read(dtab: &VersionedDtab) -> anyhow::Result<Dtab> {
 fn in_editor(namespace: &str, before: &VersionedDtab) -> anyhow::Result<String> {
     let editor = ["VISUAL", "EDITOR"]
         .iter()
-        .find_map(|name| {
-            std::env::var(name)
-                .ok()
-                .filter(|value| !value.trim().is_empty())
-        })
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
         .unwrap_or_else(|| "vi".to_owned());
-    let mut file = tempfile::Builder::new()
-        .prefix("dtab-")
-        .suffix(".dtab")
-        .tempfile()?;
+    let mut file = tempfile::Builder::new().prefix("dtab-").suffix(".dtab").tempfile()?;
     let heading = format!("# {namespace}: the last entry that matches wins\n");
     file.write_all((heading + &layout::pretty(before)).as_bytes())?;
     file.flush()?;
@@ -137,24 +110,15 @@ fn in_editor(namespace: &str, before: &VersionedDtab) -> anyhow::Result<String> 
         let kept = keep(namespace, &text)?;
         return Err(Failure::new(
             Exit::Usage,
-            format!(
-                "{error}; nothing is changed, your text is kept in {}",
-                kept.display()
-            ),
+            format!("{error}; nothing is changed, your text is kept in {}", kept.display()),
         ));
     }
     Ok(text)
 }
 
 fn keep(namespace: &str, text: &str) -> anyhow::Result<std::path::PathBuf> {
-    let safe: String = namespace
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
-    let mut file = tempfile::Builder::new()
-        .prefix(&format!("{safe}-"))
-        .suffix(".dtab")
-        .tempfile()?;
+    let safe: String = namespace.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let mut file = tempfile::Builder::new().prefix(&format!("{safe}-")).suffix(".dtab").tempfile()?;
     file.write_all(text.as_bytes())?;
     Ok(file.keep()?.1)
 }

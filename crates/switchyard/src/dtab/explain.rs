@@ -27,10 +27,7 @@ pub struct Explain {
 
 impl Explain {
     pub async fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let tree = session
-            .control_plane
-            .explain(&self.namespace, &self.path, &self.dtab)
-            .await?;
+        let tree = session.control_plane.explain(&self.namespace, &self.path, &self.dtab).await?;
         match session.output {
             Output::Json => output::json(&tree)?,
             Output::Text => print!("{}", show(&tree, output::coloured())),
@@ -63,19 +60,9 @@ fn outcome(node: &Value) -> Outcome {
             .find(|found| *found != Outcome::Neg)
             .unwrap_or(Outcome::Neg),
         "union" => {
-            let all: Vec<Outcome> = children(node, "union")
-                .iter()
-                .map(|branch| outcome(&branch["tree"]))
-                .collect();
-            let best = [
-                Outcome::Bound,
-                Outcome::Empty,
-                Outcome::Broken,
-                Outcome::Fail,
-            ];
-            best.into_iter()
-                .find(|wanted| all.contains(wanted))
-                .unwrap_or(Outcome::Neg)
+            let all: Vec<Outcome> = children(node, "union").iter().map(|branch| outcome(&branch["tree"])).collect();
+            let best = [Outcome::Bound, Outcome::Empty, Outcome::Broken, Outcome::Fail];
+            best.into_iter().find(|wanted| all.contains(wanted)).unwrap_or(Outcome::Neg)
         }
         "empty" => Outcome::Empty,
         "fail" => Outcome::Fail,
@@ -85,18 +72,12 @@ fn outcome(node: &Value) -> Outcome {
 }
 
 fn children<'a>(node: &'a Value, key: &str) -> Vec<&'a Value> {
-    node[key]
-        .as_array()
-        .map(|list| list.iter().collect())
-        .unwrap_or_default()
+    node[key].as_array().map(|list| list.iter().collect()).unwrap_or_default()
 }
 
 /// The whole tree as text.
 pub fn show(tree: &Value, coloured: bool) -> String {
-    let mut page = Page {
-        text: String::new(),
-        coloured,
-    };
+    let mut page = Page { text: String::new(), coloured };
     let root = tree["path"].as_str().unwrap_or("/");
     page.line("", &[(root, Ink::Strong)]);
     page.below(tree, "", true);
@@ -112,8 +93,7 @@ impl Page {
     fn line(&mut self, rails: &str, parts: &[(&str, Ink)]) {
         self.text.push_str(rails);
         for (part, colour) in parts {
-            self.text
-                .push_str(&ink(&output::safe(part), *colour, self.coloured));
+            self.text.push_str(&ink(&output::safe(part), *colour, self.coloured));
         }
         self.text.truncate(self.text.trim_end_matches(' ').len());
         self.text.push('\n');
@@ -124,33 +104,15 @@ impl Page {
         match node["type"].as_str().unwrap_or("") {
             "delegate" => self.step(&node["delegate"], "", rails, true, taken),
             "transformation" => {
-                let name = node["name"]
-                    .as_str()
-                    .unwrap_or("transformer")
-                    .trim_end_matches('$')
-                    .to_owned();
-                self.step(
-                    &node["tree"],
-                    &format!("through {name}: "),
-                    rails,
-                    true,
-                    taken,
-                );
+                let name = node["name"].as_str().unwrap_or("transformer").trim_end_matches('$').to_owned();
+                self.step(&node["tree"], &format!("through {name}: "), rails, true, taken);
             }
             "alt" => {
                 let branches = children(node, "alt");
-                let chosen = branches
-                    .iter()
-                    .position(|branch| outcome(branch) != Outcome::Neg);
+                let chosen = branches.iter().position(|branch| outcome(branch) != Outcome::Neg);
                 for (n, branch) in branches.iter().enumerate() {
                     let mark = format!("{}. ", n + 1);
-                    self.step(
-                        branch,
-                        &mark,
-                        rails,
-                        n + 1 == branches.len(),
-                        taken && chosen == Some(n),
-                    );
+                    self.step(branch, &mark, rails, n + 1 == branches.len(), taken && chosen == Some(n));
                 }
             }
             "union" => self.union(node, rails, taken),
@@ -160,40 +122,23 @@ impl Page {
 
     fn union(&mut self, node: &Value, rails: &str, taken: bool) {
         let branches = children(node, "union");
-        let alive = |branch: &Value| {
-            matches!(
-                outcome(&branch["tree"]),
-                Outcome::Bound | Outcome::Empty | Outcome::Broken
-            )
-        };
+        let alive =
+            |branch: &Value| matches!(outcome(&branch["tree"]), Outcome::Bound | Outcome::Empty | Outcome::Broken);
         let weight = |branch: &Value| branch["weight"].as_f64().unwrap_or(0.0);
-        let total: f64 = branches
-            .iter()
-            .filter(|branch| alive(branch))
-            .map(|branch| weight(branch))
-            .sum();
+        let total: f64 = branches.iter().filter(|branch| alive(branch)).map(|branch| weight(branch)).sum();
         for (n, branch) in branches.iter().enumerate() {
             let mark = match alive(branch) && total > 0.0 {
                 true => format!("{:.1}%  ", 100.0 * weight(branch) / total).replace(".0%", "%"),
                 false => format!("(weight {}) ", weight(branch)),
             };
-            self.step(
-                &branch["tree"],
-                &mark,
-                rails,
-                n + 1 == branches.len(),
-                taken && alive(branch),
-            );
+            self.step(&branch["tree"], &mark, rails, n + 1 == branches.len(), taken && alive(branch));
         }
     }
 
     /// One node: the entry that led to it, its path, and what it is if it is an end.
     fn step(&mut self, node: &Value, mark: &str, rails: &str, last: bool, taken: bool) {
         let branch = if last { "└─ " } else { "├─ " };
-        let dentry = match (
-            node["dentry"]["prefix"].as_str(),
-            node["dentry"]["dst"].as_str(),
-        ) {
+        let dentry = match (node["dentry"]["prefix"].as_str(), node["dentry"]["dst"].as_str()) {
             (Some(prefix), Some(dst)) => format!("{prefix} => {dst}"),
             _ => String::new(),
         };
@@ -201,11 +146,7 @@ impl Page {
         let colour = |wanted: Ink| if taken { wanted } else { Ink::Faint };
         let gap = if dentry.is_empty() { "" } else { "   " };
         let (end, end_ink) = end(node);
-        let untaken = if taken || mark.is_empty() {
-            ""
-        } else {
-            "(not taken) "
-        };
+        let untaken = if taken || mark.is_empty() { "" } else { "(not taken) " };
         self.line(
             &format!("{rails}{branch}"),
             &[
@@ -228,15 +169,9 @@ fn end(node: &Value) -> (String, Ink) {
     match node["type"].as_str().unwrap_or("") {
         "leaf" => bound(&node["bound"]),
         "neg" => ("neg: no such name".into(), Ink::Waits),
-        "fail" => (
-            "fail: no such name, and no other is tried".into(),
-            Ink::Broken,
-        ),
+        "fail" => ("fail: no such name, and no other is tried".into(), Ink::Broken),
         "empty" => ("empty: no endpoints".into(), Ink::Waits),
-        "exception" => (
-            format!("broken: {}", node["message"].as_str().unwrap_or("")),
-            Ink::Broken,
-        ),
+        "exception" => (format!("broken: {}", node["message"].as_str().unwrap_or("")), Ink::Broken),
         _ => (String::new(), Ink::Plain),
     }
 }
@@ -252,23 +187,14 @@ fn bound(bound: &Value) -> (String, Ink) {
         "bound" => {
             let addresses: Vec<String> = children(addr, "addrs")
                 .iter()
-                .map(|address| {
-                    format!(
-                        "{}:{}",
-                        address["ip"].as_str().unwrap_or("?"),
-                        address["port"]
-                    )
-                })
+                .map(|address| format!("{}:{}", address["ip"].as_str().unwrap_or("?"), address["port"]))
                 .collect();
             match addresses.is_empty() {
                 true => ("no endpoints".to_owned(), Ink::Waits),
                 false => (addresses.join(", "), Ink::Good),
             }
         }
-        "failed" => (
-            format!("failed: {}", addr["cause"].as_str().unwrap_or("")),
-            Ink::Broken,
-        ),
+        "failed" => (format!("failed: {}", addr["cause"].as_str().unwrap_or("")), Ink::Broken),
         "neg" => ("gone".to_owned(), Ink::Waits),
         other => (other.to_owned(), Ink::Waits),
     };

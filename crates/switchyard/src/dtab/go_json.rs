@@ -33,24 +33,14 @@ pub fn strings(texts: &[String]) -> String {
 pub fn entries(entries: &[Entry]) -> String {
     let items: Vec<String> = entries
         .iter()
-        .map(|entry| {
-            format!(
-                "{{\"prefix\":{},\"dst\":{}}}",
-                string(&entry.prefix),
-                string(&entry.dst)
-            )
-        })
+        .map(|entry| format!("{{\"prefix\":{},\"dst\":{}}}", string(&entry.prefix), string(&entry.dst)))
         .collect();
     format!("[{}]", items.join(","))
 }
 
 /// `{"version":"…","dtab":[…]}`
 pub fn versioned(dtab: &VersionedDtab) -> String {
-    format!(
-        "{{\"version\":{},\"dtab\":{}}}",
-        string(&dtab.version),
-        entries(&dtab.dtab)
-    )
+    format!("{{\"version\":{},\"dtab\":{}}}", string(&dtab.version), entries(&dtab.dtab))
 }
 
 #[cfg(test)]
@@ -59,9 +49,6 @@ mod tests {
 
     #[test]
     fn html_characters_are_escaped() {
-        assert_eq!(
-            string("a&<>\"\\\n\u{1}é\u{2028}"),
-            "\"a\\u0026\\u003c\\u003e\\\"\\\\\\n\\u0001é\\u2028\""
-        );
+        assert_eq!(string("a&<>\"\\\n\u{1}é\u{2028}"), "\"a\\u0026\\u003c\\u003e\\\"\\\\\\n\\u0001é\\u2028\"");
     }
 }

@@ -63,8 +63,7 @@ impl History {
                     let older = whole.get(n + 1).map_or("", |older| older.dtab.as_str());
                     print!(
                         "{}",
-                        Difference::new(&text_lines(older)?, &text_lines(&revision.dtab)?)
-                            .show(output::coloured())
+                        Difference::new(&text_lines(older)?, &text_lines(&revision.dtab)?).show(output::coloured())
                     );
                 }
             }
@@ -75,18 +74,8 @@ impl History {
 }
 
 fn heading(revision: &Revision) -> String {
-    let comment = revision
-        .comment
-        .as_deref()
-        .map(|text| format!("  {text}"))
-        .unwrap_or_default();
-    let Revision {
-        version,
-        time,
-        author,
-        action,
-        ..
-    } = revision;
+    let comment = revision.comment.as_deref().map(|text| format!("  {text}")).unwrap_or_default();
+    let Revision { version, time, author, action, .. } = revision;
     output::ink(
         &output::safe(&format!("{version}  {time}  {author}  {action}{comment}")),
         Ink::Strong,
@@ -119,37 +108,18 @@ impl Diff {
         let new = match (&self.file, &self.to) {
             (Some(file), _) => {
                 let input = Input::read(file)?;
-                if input.body.content_type == DTAB {
-                    text_lines(&input.body.text)?
-                } else {
-                    json_lines(&input)?
-                }
+                if input.body.content_type == DTAB { text_lines(&input.body.text)? } else { json_lines(&input)? }
             }
-            (None, Some(version)) => layout::lines(
-                &control_plane
-                    .get_revision(&self.namespace, version)
-                    .await?
-                    .dtab,
-            ),
-            (None, None) => layout::lines(
-                &control_plane
-                    .get(&self.namespace, Weights::Exact)
-                    .await?
-                    .dtab,
-            ),
+            (None, Some(version)) => layout::lines(&control_plane.get_revision(&self.namespace, version).await?.dtab),
+            (None, None) => layout::lines(&control_plane.get(&self.namespace, Weights::Exact).await?.dtab),
         };
         // Both through the same reading and showing, so that only what means something differs.
-        let difference =
-            Difference::new(&text_lines(&layout::lines(&old.dtab))?, &text_lines(&new)?);
+        let difference = Difference::new(&text_lines(&layout::lines(&old.dtab))?, &text_lines(&new)?);
         match session.output {
             Output::Json => output::json(&difference.lines)?,
             Output::Text => print!("{}", difference.show(output::coloured())),
         }
-        Ok(if self.exit_code && difference.is_some() {
-            Exit::Differs
-        } else {
-            Exit::Ok
-        })
+        Ok(if self.exit_code && difference.is_some() { Exit::Differs } else { Exit::Ok })
     }
 }
 
@@ -162,11 +132,7 @@ fn json_lines(input: &Input) -> anyhow::Result<String> {
 /// differ because its neighbour's prefix got longer.
 fn text_lines(text: &str) -> anyhow::Result<String> {
     let dtab = Dtab::read(text).map_err(|error| Failure::new(Exit::Usage, error.message))?;
-    Ok(dtab
-        .entries()
-        .iter()
-        .map(|entry| format!("{} => {} ;\n", entry.prefix, entry.dst.show_exact()))
-        .collect())
+    Ok(dtab.entries().iter().map(|entry| format!("{} => {} ;\n", entry.prefix, entry.dst.show_exact())).collect())
 }
 
 /// The lines of two texts, with what happened to each.
@@ -208,11 +174,7 @@ impl Difference {
                 "added" => ('+', Ink::Good),
                 _ => (' ', Ink::Plain),
             };
-            text.push_str(&output::ink(
-                &format!("{sign} {}", line.entry),
-                colour,
-                coloured,
-            ));
+            text.push_str(&output::ink(&format!("{sign} {}", line.entry), colour, coloured));
             text.push('\n');
         }
         text
@@ -227,14 +189,9 @@ impl Undo {
             Some(version) => revisions
                 .iter()
                 .find(|revision| revision.version == *version)
-                .with_context(|| {
-                    format!("--to {version}: {} never had this version", self.namespace)
-                })?,
+                .with_context(|| format!("--to {version}: {} never had this version", self.namespace))?,
             None => revisions.get(1).with_context(|| {
-                format!(
-                    "{} has no earlier version; `switchyard dtab delete` takes it away",
-                    self.namespace
-                )
+                format!("{} has no earlier version; `switchyard dtab delete` takes it away", self.namespace)
             })?,
         };
         let mut note = self.note.note();
@@ -244,26 +201,14 @@ impl Undo {
         if wanted.action == "delete" {
             return Err(Failure::new(
                 Exit::Failed,
-                format!(
-                    "at {} {} was deleted; `switchyard dtab delete` does that",
-                    wanted.version, self.namespace
-                ),
+                format!("at {} {} was deleted; `switchyard dtab delete` does that", wanted.version, self.namespace),
             ));
         }
-        let body = Body {
-            content_type: DTAB,
-            text: wanted.dtab.clone(),
-        };
+        let body = Body { content_type: DTAB, text: wanted.dtab.clone() };
         let written = if current.action == "delete" {
-            session
-                .control_plane
-                .create(&self.namespace, body, &note)
-                .await?
+            session.control_plane.create(&self.namespace, body, &note).await?
         } else {
-            session
-                .control_plane
-                .update(&self.namespace, Some(&current.version), body, &note)
-                .await?
+            session.control_plane.update(&self.namespace, Some(&current.version), body, &note).await?
         };
         session.report("Updated", &self.namespace, &written)
     }
@@ -280,10 +225,6 @@ mod tests {
         let difference = Difference::new(&old, &new);
         let changes: Vec<&str> = difference.lines.iter().map(|line| line.change).collect();
         assert_eq!(changes, ["same", "removed", "added"]);
-        assert!(
-            difference
-                .show(false)
-                .starts_with("  /a => /b ;\n- /longer/prefix => /c ;\n+ /longer")
-        );
+        assert!(difference.show(false).starts_with("  /a => /b ;\n- /longer/prefix => /c ;\n+ /longer"));
     }
 }

@@ -14,11 +14,7 @@ pub fn pretty(dtab: &VersionedDtab) -> String {
 
 /// Entries with their arrows in one column. Widths are bytes, as in the original.
 pub fn lines(entries: &[Entry]) -> String {
-    let longest = entries
-        .iter()
-        .map(|entry| entry.prefix.len())
-        .max()
-        .unwrap_or(0);
+    let longest = entries.iter().map(|entry| entry.prefix.len()).max().unwrap_or(0);
     entries
         .iter()
         .map(|Entry { prefix, dst }| {
@@ -30,10 +26,7 @@ pub fn lines(entries: &[Entry]) -> String {
 
 /// All on one line, no version.
 pub fn compact(entries: &[Entry]) -> String {
-    entries
-        .iter()
-        .map(|Entry { prefix, dst }| format!("{prefix}=>{dst};"))
-        .collect()
+    entries.iter().map(|Entry { prefix, dst }| format!("{prefix}=>{dst};")).collect()
 }
 
 #[cfg(test)]
@@ -42,14 +35,9 @@ mod tests {
 
     #[test]
     fn arrows_stand_in_one_column() {
-        let entries = [("/foo", "/bar"), ("/foo/bar/baz", "/bah")].map(|(prefix, dst)| Entry {
-            prefix: prefix.into(),
-            dst: dst.into(),
-        });
-        assert_eq!(
-            lines(&entries),
-            "/foo          => /bar ;\n/foo/bar/baz  => /bah ;\n"
-        );
+        let entries = [("/foo", "/bar"), ("/foo/bar/baz", "/bah")]
+            .map(|(prefix, dst)| Entry { prefix: prefix.into(), dst: dst.into() });
+        assert_eq!(lines(&entries), "/foo          => /bar ;\n/foo/bar/baz  => /bah ;\n");
         assert_eq!(compact(&entries), "/foo=>/bar;/foo/bar/baz=>/bah;");
     }
 }

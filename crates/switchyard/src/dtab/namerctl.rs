@@ -17,10 +17,7 @@ use crate::web;
 /// Runs the command; what is left to do is to end with the code.
 pub fn main(arguments: &[OsString]) -> Exit {
     web::die_of_broken_pipes();
-    let words: Vec<String> = arguments
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+    let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let (line, result) = match Line::read(&words) {
         Ok(line) => {
             let result = run(&line);
@@ -87,10 +84,7 @@ impl Line {
                 };
                 line.flag(name, value, &mut || rest.next().cloned())?;
             } else if word.starts_with('-') && word != "-" {
-                return Err(format!(
-                    "unknown shorthand flag: {:?} in {word}",
-                    word.chars().nth(1).unwrap_or('-')
-                ));
+                return Err(format!("unknown shorthand flag: {:?} in {word}", word.chars().nth(1).unwrap_or('-')));
             } else {
                 line.words.push(word.clone());
             }
@@ -122,11 +116,7 @@ impl Line {
             return None;
         };
         let named = |(_, names): &&(Verb, &[&str])| names.contains(&verb.as_str());
-        VERBS
-            .iter()
-            .find(named)
-            .filter(|_| dtab == "dtab")
-            .map(|(verb, _)| *verb)
+        VERBS.iter().find(named).filter(|_| dtab == "dtab").map(|(verb, _)| *verb)
     }
 }
 
@@ -134,9 +124,7 @@ fn switch(name: &str, value: Option<String>) -> Result<bool, String> {
     match value.as_deref() {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(other) => Err(format!(
-            "invalid argument {other:?} for \"--{name}\" flag: not a boolean"
-        )),
+        Some(other) => Err(format!("invalid argument {other:?} for \"--{name}\" flag: not a boolean")),
     }
 }
 
@@ -161,14 +149,7 @@ async fn command(verb: Verb, line: &Line) -> anyhow::Result<()> {
     match (verb, arguments) {
         (Verb::List, []) => {
             let names = remote()?.list().await?;
-            println!(
-                "{}",
-                if line.json {
-                    go_json::strings(&names)
-                } else {
-                    names.join("\n")
-                }
-            );
+            println!("{}", if line.json { go_json::strings(&names) } else { names.join("\n") });
         }
         (Verb::List, _) => return fail("list does not take arguments"),
         (Verb::Get, [namespace]) => {
@@ -183,21 +164,15 @@ async fn command(verb: Verb, line: &Line) -> anyhow::Result<()> {
         (Verb::Create, [namespace, file]) => {
             let remote = remote()?;
             let input = input(file)?;
-            remote
-                .create(namespace, input.body, &Note::default())
-                .await?;
+            remote.create(namespace, input.body, &Note::default()).await?;
             println!("Created {namespace}");
         }
         (Verb::Create, _) => return fail("create requires a name and file path"),
         (Verb::Update, [namespace, file]) => {
             let remote = remote()?;
             let input = input(file)?;
-            let version = input
-                .version
-                .or_else(|| Some(line.version.clone()).filter(|version| !version.is_empty()));
-            remote
-                .update(namespace, version.as_deref(), input.body, &Note::default())
-                .await?;
+            let version = input.version.or_else(|| Some(line.version.clone()).filter(|version| !version.is_empty()));
+            remote.update(namespace, version.as_deref(), input.body, &Note::default()).await?;
             println!("Updated {namespace}");
         }
         (Verb::Update, _) => return fail("update requires a name and file path"),
@@ -219,11 +194,7 @@ fn input(file: &str) -> anyhow::Result<Input> {
 
 /// The flag, the environment, a file in this directory or one above it.
 fn base_url(line: &Line) -> anyhow::Result<url::Url> {
-    let text = match line
-        .base_url
-        .clone()
-        .or_else(|| std::env::var("NAMERCTL_BASE_URL").ok())
-    {
+    let text = match line.base_url.clone().or_else(|| std::env::var("NAMERCTL_BASE_URL").ok()) {
         Some(text) if !text.is_empty() => text,
         _ => config_file::base_url()?.unwrap_or_default(),
     };
@@ -282,25 +253,12 @@ mod tests {
 
     #[test]
     fn flags_stand_anywhere() {
-        let read =
-            line("--base-url http://a dtab --json up n f --version=v --pretty=false").unwrap();
+        let read = line("--base-url http://a dtab --json up n f --version=v --pretty=false").unwrap();
         assert_eq!(read.words, ["dtab", "up", "n", "f"]);
-        assert_eq!(
-            (read.command(), read.json, read.compact),
-            (Some(Verb::Update), true, true)
-        );
-        assert_eq!(
-            (read.base_url.as_deref(), read.version.as_str()),
-            (Some("http://a"), "v")
-        );
-        assert_eq!(
-            line("dtab get n --nope").unwrap_err(),
-            "unknown flag: --nope"
-        );
-        assert_eq!(
-            line("dtab get n --version").unwrap_err(),
-            "flag needs an argument: --version"
-        );
+        assert_eq!((read.command(), read.json, read.compact), (Some(Verb::Update), true, true));
+        assert_eq!((read.base_url.as_deref(), read.version.as_str()), (Some("http://a"), "v"));
+        assert_eq!(line("dtab get n --nope").unwrap_err(), "unknown flag: --nope");
+        assert_eq!(line("dtab get n --version").unwrap_err(), "flag needs an argument: --version");
         assert_eq!(line("dtab up n -").unwrap().words.len(), 4);
     }
 }

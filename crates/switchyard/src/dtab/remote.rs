@@ -98,17 +98,12 @@ impl ControlPlane {
     }
 
     pub async fn list(&self) -> anyhow::Result<Vec<String>> {
-        let response = self
-            .send(self.http.get(self.url("dtabs")).header(ACCEPT, JSON))
-            .await?;
+        let response = self.send(self.http.get(self.url("dtabs")).header(ACCEPT, JSON)).await?;
         json(expect(response, &[StatusCode::OK]).await?).await
     }
 
     pub async fn get(&self, namespace: &str, weights: Weights) -> anyhow::Result<VersionedDtab> {
-        let mut request = self
-            .http
-            .get(self.url(&format!("dtabs/{namespace}")))
-            .header(ACCEPT, JSON);
+        let mut request = self.http.get(self.url(&format!("dtabs/{namespace}"))).header(ACCEPT, JSON);
         if weights == Weights::Exact {
             request = request.query(&[("exact", "true")]);
         }
@@ -116,11 +111,7 @@ impl ControlPlane {
     }
 
     /// An earlier version, by its text.
-    pub async fn get_revision(
-        &self,
-        namespace: &str,
-        version: &str,
-    ) -> anyhow::Result<VersionedDtab> {
+    pub async fn get_revision(&self, namespace: &str, version: &str) -> anyhow::Result<VersionedDtab> {
         let request = self
             .http
             .get(self.url(&format!("dtabs/{namespace}")))
@@ -137,49 +128,25 @@ impl ControlPlane {
         let response = expect_found(self.send(request).await?, &[StatusCode::OK]).await?;
         let version = etag(&response).unwrap_or_default();
         let dtab: Option<Vec<Entry>> = json(response).await?;
-        Ok(VersionedDtab {
-            version,
-            dtab: dtab.unwrap_or_default(),
-        })
+        Ok(VersionedDtab { version, dtab: dtab.unwrap_or_default() })
     }
 
-    pub async fn history(
-        &self,
-        namespace: &str,
-        limit: Option<usize>,
-    ) -> anyhow::Result<Vec<Revision>> {
-        let mut request = self
-            .http
-            .get(self.url(&format!("dtabs/{namespace}/history")));
+    pub async fn history(&self, namespace: &str, limit: Option<usize>) -> anyhow::Result<Vec<Revision>> {
+        let mut request = self.http.get(self.url(&format!("dtabs/{namespace}/history")));
         if let Some(limit) = limit {
             request = request.query(&[("limit", limit)]);
         }
         json(expect_found(self.send(request).await?, &[StatusCode::OK]).await?).await
     }
 
-    pub async fn explain(
-        &self,
-        namespace: &str,
-        path: &str,
-        dtab: &str,
-    ) -> anyhow::Result<serde_json::Value> {
-        let request = self
-            .http
-            .get(self.url(&format!("delegate/{namespace}")))
-            .query(&[("path", path), ("dtab", dtab)]);
+    pub async fn explain(&self, namespace: &str, path: &str, dtab: &str) -> anyhow::Result<serde_json::Value> {
+        let request =
+            self.http.get(self.url(&format!("delegate/{namespace}"))).query(&[("path", path), ("dtab", dtab)]);
         json(expect_found(self.send(request).await?, &[StatusCode::OK]).await?).await
     }
 
-    pub async fn create(
-        &self,
-        namespace: &str,
-        body: Body,
-        note: &Note,
-    ) -> anyhow::Result<Written> {
-        let request = self
-            .write(Method::POST, namespace, note)
-            .header(CONTENT_TYPE, body.content_type)
-            .body(body.text);
+    pub async fn create(&self, namespace: &str, body: Body, note: &Note) -> anyhow::Result<Written> {
+        let request = self.write(Method::POST, namespace, note).header(CONTENT_TYPE, body.content_type).body(body.text);
         // The original's CLI knows no 404 here: a namespace that is not there is the point.
         written(self.send(request).await?, Missing::IsUnexpected).await
     }
@@ -192,10 +159,8 @@ impl ControlPlane {
         body: Body,
         note: &Note,
     ) -> anyhow::Result<Written> {
-        let mut request = self
-            .write(Method::PUT, namespace, note)
-            .header(CONTENT_TYPE, body.content_type)
-            .body(body.text);
+        let mut request =
+            self.write(Method::PUT, namespace, note).header(CONTENT_TYPE, body.content_type).body(body.text);
         if let Some(version) = version {
             request = request.header(IF_MATCH, version);
         }
@@ -203,18 +168,11 @@ impl ControlPlane {
     }
 
     pub async fn delete(&self, namespace: &str, note: &Note) -> anyhow::Result<Written> {
-        written(
-            self.send(self.write(Method::DELETE, namespace, note))
-                .await?,
-            Missing::IsNotFound,
-        )
-        .await
+        written(self.send(self.write(Method::DELETE, namespace, note)).await?, Missing::IsNotFound).await
     }
 
     fn write(&self, method: Method, namespace: &str, note: &Note) -> RequestBuilder {
-        let mut request = self
-            .http
-            .request(method, self.url(&format!("dtabs/{namespace}")));
+        let mut request = self.http.request(method, self.url(&format!("dtabs/{namespace}")));
         for (name, value) in [("l5d-author", &note.author), ("l5d-comment", &note.comment)] {
             if let Some(value) = value {
                 request = request.header(name, utf8_percent_encode(value, HEADER).to_string());
@@ -233,10 +191,7 @@ impl ControlPlane {
         verb[..1].make_ascii_uppercase();
         self.http.execute(request).await.map_err(|error| {
             let error = error.without_url();
-            Failure::new(
-                Exit::Failed,
-                format!("{verb} \"{url}\": {}", web::chain(&error)),
-            )
+            Failure::new(Exit::Failed, format!("{verb} \"{url}\": {}", web::chain(&error)))
         })
     }
 }
@@ -254,25 +209,14 @@ async fn written(response: Response, missing: Missing) -> anyhow::Result<Written
     if lags {
         let answer: serde_json::Value = json(response).await?;
         let version = answer["version"].as_str().map(str::to_owned);
-        return Ok(Written {
-            version,
-            fleet: None,
-            laggards: Some(answer["laggards"].clone()),
-        });
+        return Ok(Written { version, fleet: None, laggards: Some(answer["laggards"].clone()) });
     }
     let response = match missing {
         Missing::IsNotFound => expect_found(response, WRITTEN).await?,
         Missing::IsUnexpected => expect(response, WRITTEN).await?,
     };
-    let fleet = response
-        .headers()
-        .get("l5d-fleet")
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(Written {
-        version: etag(&response),
-        fleet,
-        laggards: None,
-    })
+    let fleet = response.headers().get("l5d-fleet").and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(Written { version: etag(&response), fleet, laggards: None })
 }
 
 fn etag(response: &Response) -> Option<String> {
@@ -282,10 +226,7 @@ fn etag(response: &Response) -> Option<String> {
 
 async fn expect_found(response: Response, wanted: &[StatusCode]) -> anyhow::Result<Response> {
     if response.status() == StatusCode::NOT_FOUND {
-        return Err(Failure::new(
-            Exit::Failed,
-            "resource was not found by ID or name",
-        ));
+        return Err(Failure::new(Exit::Failed, "resource was not found by ID or name"));
     }
     expect(response, wanted).await
 }
@@ -306,11 +247,7 @@ async fn expect(response: Response, wanted: &[StatusCode]) -> anyhow::Result<Res
         .and_then(|value| Some(value.get("error")?.as_str()?.to_owned()))
         .unwrap_or(said);
     let said = Some(said.trim().to_owned()).filter(|said| !said.is_empty());
-    Err(Failure::with_detail(
-        exit,
-        format!("unexpected response: {status}"),
-        said,
-    ))
+    Err(Failure::with_detail(exit, format!("unexpected response: {status}"), said))
 }
 
 async fn json<T: serde::de::DeserializeOwned>(response: Response) -> anyhow::Result<T> {

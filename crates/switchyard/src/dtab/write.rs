@@ -29,18 +29,13 @@ pub struct NoteArguments {
 impl NoteArguments {
     pub fn note(&self) -> Note {
         let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        Note {
-            author: some(&self.author),
-            comment: some(&self.comment),
-            wait: self.wait,
-        }
+        Note { author: some(&self.author), comment: some(&self.comment), wait: self.wait }
     }
 }
 
 /// `5s`, `250ms`, `1m30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    crate::helloworld::duration::parse(text)
-        .ok_or_else(|| "not a duration such as 5s or 250ms".to_owned())
+    crate::helloworld::duration::parse(text).ok_or_else(|| "not a duration such as 5s or 250ms".to_owned())
 }
 
 #[derive(Args, Debug)]
@@ -87,25 +82,15 @@ impl Input {
         let text = read_text(file)?;
         if text.starts_with(['{', '[']) {
             if text.starts_with('[') {
-                let message =
-                    "json: cannot unmarshal array into Go value of type namer.VersionedDtab";
+                let message = "json: cannot unmarshal array into Go value of type namer.VersionedDtab";
                 return Err(Failure::new(Exit::Usage, message));
             }
             let input: VersionedDtab = serde_json::from_str(&text)?;
             let version = Some(input.version).filter(|version| !version.is_empty());
-            let body = Body {
-                content_type: JSON,
-                text: go_json::entries(&input.dtab),
-            };
+            let body = Body { content_type: JSON, text: go_json::entries(&input.dtab) };
             return Ok(Input { version, body });
         }
-        Ok(Input {
-            version: None,
-            body: Body {
-                content_type: DTAB,
-                text,
-            },
-        })
+        Ok(Input { version: None, body: Body { content_type: DTAB, text } })
     }
 
     /// The version of the line `# version V` that `get` prints.
@@ -119,9 +104,7 @@ impl Input {
 fn read_text(file: &str) -> anyhow::Result<String> {
     if file == "-" {
         let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read standard input")?;
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(text);
     }
     std::fs::read_to_string(file).map_err(|error| {
@@ -137,10 +120,7 @@ fn read_text(file: &str) -> anyhow::Result<String> {
 impl Create {
     pub async fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         let input = Input::read(&self.file)?;
-        let written = session
-            .control_plane
-            .create(&self.namespace, input.body, &self.note.note())
-            .await?;
+        let written = session.control_plane.create(&self.namespace, input.body, &self.note.note()).await?;
         session.report("Created", &self.namespace, &written)
     }
 }
@@ -153,25 +133,15 @@ impl Update {
             (Some(version), _) => Some(version.clone()),
             (None, false) => input.version.clone().or_else(|| input.version_line()),
         };
-        let written = session
-            .control_plane
-            .update(
-                &self.namespace,
-                version.as_deref(),
-                input.body,
-                &self.note.note(),
-            )
-            .await?;
+        let written =
+            session.control_plane.update(&self.namespace, version.as_deref(), input.body, &self.note.note()).await?;
         session.report("Updated", &self.namespace, &written)
     }
 }
 
 impl Delete {
     pub async fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let written = session
-            .control_plane
-            .delete(&self.namespace, &self.note.note())
-            .await?;
+        let written = session.control_plane.delete(&self.namespace, &self.note.note()).await?;
         session.report("Deleted", &self.namespace, &written)
     }
 }
@@ -193,10 +163,7 @@ impl Session {
                     eprintln!("# version {version}");
                 }
                 if let Some(routers) = written.fleet {
-                    eprintln!(
-                        "# served by all {routers} routers that follow {}",
-                        output::safe(namespace)
-                    );
+                    eprintln!("# served by all {routers} routers that follow {}", output::safe(namespace));
                 }
             }
         }

@@ -31,19 +31,11 @@ impl Behaviour {
     }
 
     fn get(&self) -> (Duration, f64) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn change(&self, change: impl FnOnce(&mut (Duration, f64))) {
-        change(
-            &mut self
-                .0
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner()),
-        );
+        change(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
 }
 
@@ -56,9 +48,7 @@ impl Application {
                 Ok(())
             }),
             "/setFailureRate" => self.set("failureRate", &request, |text| {
-                let rate: f64 = text
-                    .parse()
-                    .map_err(|_| "failureRate is not a valid float")?;
+                let rate: f64 = text.parse().map_err(|_| "failureRate is not a valid float")?;
                 if !(0.0..=1.0).contains(&rate) {
                     return Err("failureRate must be between 0.0 and 1.0");
                 }
@@ -105,14 +95,9 @@ impl Application {
             return error(StatusCode::METHOD_NOT_ALLOWED, "POST required");
         }
         let query = request.uri().query().unwrap_or("").as_bytes();
-        let value = url::form_urlencoded::parse(query)
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value);
+        let value = url::form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, value)| value);
         match value.filter(|value| !value.is_empty()) {
-            None => error(
-                StatusCode::BAD_REQUEST,
-                &format!("missing required parameter: {name}"),
-            ),
+            None => error(StatusCode::BAD_REQUEST, &format!("missing required parameter: {name}")),
             Some(value) => match apply(&value) {
                 Ok(()) => plain("ok".into()),
                 Err(message) => error(StatusCode::BAD_REQUEST, message),
@@ -124,10 +109,7 @@ impl Application {
 /// The headers that are sent on: those that begin with `l5d-ctx`, the first value of each.
 fn context(headers: &HeaderMap) -> HeaderMap {
     let mut context = HeaderMap::new();
-    for name in headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("l5d-ctx"))
-    {
+    for name in headers.keys().filter(|name| name.as_str().starts_with("l5d-ctx")) {
         if let Some(value) = headers.get(name) {
             context.insert(name.clone(), value.clone());
         }
@@ -146,9 +128,6 @@ fn plain(body: Bytes) -> Response<Full<Bytes>> {
 fn error(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
     let mut response = plain(format!("{message}\n").into());
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        "x-content-type-options",
-        HeaderValue::from_static("nosniff"),
-    );
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     response
 }

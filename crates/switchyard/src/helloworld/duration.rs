@@ -17,22 +17,14 @@ pub fn parse(text: &str) -> Option<Duration> {
     }
     let mut seconds = 0.0;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let number: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         seconds += number * seconds_of(&rest[..unit])?;
         rest = &rest[unit..];
     }
-    if negative {
-        Some(Duration::ZERO)
-    } else {
-        Duration::try_from_secs_f64(seconds).ok()
-    }
+    if negative { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 fn seconds_of(unit: &str) -> Option<f64> {
@@ -68,11 +60,7 @@ mod tests {
             ("1e3s", None),
         ];
         for (text, milliseconds) in cases {
-            assert_eq!(
-                parse(text),
-                milliseconds.map(Duration::from_millis),
-                "{text:?}"
-            );
+            assert_eq!(parse(text), milliseconds.map(Duration::from_millis), "{text:?}");
         }
     }
 }

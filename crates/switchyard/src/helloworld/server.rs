@@ -38,9 +38,7 @@ struct Ending {
 
 /// Serves until a signal, then drains.
 pub async fn serve(address: String, application: Application) -> anyhow::Result<()> {
-    let listener = listen(&address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))?;
+    let listener = listen(&address).await.with_context(|| format!("cannot listen on {address}"))?;
     info!("starting HTTP server on {address}");
     let application = Arc::new(application);
     let ending = Ending::default();
@@ -85,35 +83,24 @@ async fn end(ending: Ending) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    application: Arc<Application>,
-    ending: Ending,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, application: Arc<Application>, ending: Ending) {
     let _ = stream.set_nodelay(true);
     let draining = ending.draining.clone();
     let service = service_fn(move |request| {
         let (application, draining) = (application.clone(), draining.clone());
         async move {
             // Over the time a write may take, the original closes without an answer.
-            let Ok(mut response) = tokio::time::timeout(TIMEOUT, application.answer(request)).await
-            else {
+            let Ok(mut response) = tokio::time::timeout(TIMEOUT, application.answer(request)).await else {
                 return Err(TooSlow);
             };
             if draining.is_cancelled() {
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
         }
     });
     let io = TokioIo::new(stream);
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .serve_connection(io, service);
+    let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(None).serve_connection(io, service);
     let mut served = pin!(served);
     let result = tokio::select! {
         result = &mut served => result,
@@ -140,9 +127,7 @@ impl From<Infallible> for TooSlow {
 /// `:7777` is every address, IPv6 and IPv4, as in Go.
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     if let Some(port) = address.strip_prefix(':') {
-        let port: u16 = port
-            .parse()
-            .with_context(|| format!("`{port}` is not a port"))?;
+        let port: u16 = port.parse().with_context(|| format!("`{port}` is not a port"))?;
         let every_v6 = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, port)).await;
         return match every_v6 {
             Ok(listener) => Ok(listener),

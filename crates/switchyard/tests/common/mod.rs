@@ -38,9 +38,6 @@ impl Namerd {
         let process = Process::start(switchyard().arg("namerd").arg(&file));
         let line = process.line("serving io.l5d.httpController on ", LIMIT);
         let api = line.rsplit(" on ").next().unwrap().trim().to_owned();
-        Namerd {
-            api: format!("http://{api}"),
-            process,
-        }
+        Namerd { api: format!("http://{api}"), process }
     }
 }
