@@ -85,24 +85,12 @@ impl Body {
     pub fn next(&mut self, input: &[u8], form: Form) -> Result<Run, BodyError> {
         match &mut self.0 {
             State::Length(left) => {
-                let take = input
-                    .len()
-                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= take as u64;
-                Ok(Run {
-                    start: 0,
-                    end: take,
-                    consumed: take,
-                    done: *left == 0,
-                })
+                Ok(Run { start: 0, end: take, consumed: take, done: *left == 0 })
             }
             State::Chunked(chunked) => chunked.next(input, form),
-            State::UntilClose => Ok(Run {
-                start: 0,
-                end: input.len(),
-                consumed: input.len(),
-                done: false,
-            }),
+            State::UntilClose => Ok(Run { start: 0, end: input.len(), consumed: input.len(), done: false }),
         }
     }
 
@@ -111,12 +99,7 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::next`].
-    pub fn feed(
-        &mut self,
-        input: &[u8],
-        form: Form,
-        out: &mut Vec<u8>,
-    ) -> Result<(usize, bool), BodyError> {
+    pub fn feed(&mut self, input: &[u8], form: Form, out: &mut Vec<u8>) -> Result<(usize, bool), BodyError> {
         let mut at = 0;
         loop {
             let run = self.next(&input[at..], form)?;

@@ -61,8 +61,14 @@ impl Chunked {
                 }
                 true
             } else {
+                let kept = match self.framing(input[from]) {
+                    Ok(kept) => kept && form == Form::Pass,
+                    // The good bytes first, whatever the split; the bad one comes again.
+                    Err(_) if start < end => break,
+                    Err(error) => return Err(error),
+                };
                 at += 1;
-                self.framing(input[from])? && form == Form::Pass
+                kept
             };
             match (kept, start == end) {
                 (true, true) => (start, end) = (from, at),
@@ -71,12 +77,7 @@ impl Chunked {
                 (false, false) => break,
             }
         }
-        Ok(Run {
-            start,
-            end,
-            consumed: at,
-            done: self.step == Step::Done,
-        })
+        Ok(Run { start, end, consumed: at, done: self.step == Step::Done })
     }
 
     /// Takes one byte that is not data; true if it is part of the framing that is passed on.
@@ -99,9 +100,7 @@ impl Chunked {
             (Step::SizeLf | Step::DataCr | Step::DataLf, _) => return Err(BodyError::ChunkEnd),
             (Step::Trailer, b'\r') => (Step::EndLf, true),
             (Step::TrailerName, b':') => (Step::TrailerValue, false),
-            (Step::Trailer | Step::TrailerName, byte) if is_token(byte) => {
-                (Step::TrailerName, false)
-            }
+            (Step::Trailer | Step::TrailerName, byte) if is_token(byte) => (Step::TrailerName, false),
             (Step::TrailerValue, b'\r') => (Step::TrailerLf, false),
             (Step::TrailerValue, byte) if is_text(byte) => (Step::TrailerValue, false),
             (Step::TrailerLf, b'\n') => (Step::Trailer, false),
@@ -131,20 +130,14 @@ impl Chunked {
     fn after_size(&mut self) -> Step {
         self.digits = 0;
         self.extra = 0;
-        if self.left == 0 {
-            Step::Trailer
-        } else {
-            Step::Data
-        }
+        if self.left == 0 { Step::Trailer } else { Step::Data }
     }
 
     /// Counts a byte that is dropped.
     fn count(&mut self, step: Step) -> Result<(), BodyError> {
         self.extra += 1;
         match step {
-            Step::Blank | Step::Extension if self.extra > MAX_EXTENSION => {
-                Err(BodyError::ChunkExtension)
-            }
+            Step::Blank | Step::Extension if self.extra > MAX_EXTENSION => Err(BodyError::ChunkExtension),
             _ if self.extra > MAX_TRAILERS => Err(BodyError::Trailer),
             _ => Ok(()),
         }
@@ -161,19 +154,6 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
         )
 }

@@ -15,19 +15,14 @@ pub struct Span {
 impl Span {
     #[inline]
     pub(crate) fn new(start: usize, end: usize) -> Span {
-        Span {
-            start: start as u32,
-            end: end as u32,
-        }
+        Span { start: start as u32, end: end as u32 }
     }
 
     /// The bytes; empty if `buffer` is not the one that was parsed.
     #[inline]
     #[must_use]
     pub fn of(self, buffer: &[u8]) -> &[u8] {
-        buffer
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        buffer.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
     /// Length in bytes.
@@ -56,24 +51,14 @@ pub struct Field {
 
 impl Field {
     pub(crate) fn new(name: Span, known: Known, value: Span) -> Field {
-        Field {
-            name_start: name.start,
-            name_len: name.len() as u16,
-            known,
-            dropped: false,
-            value,
-        }
+        Field { name_start: name.start, name_len: name.len() as u16, known, dropped: false, value }
     }
 
     /// The name as it was sent.
     #[inline]
     #[must_use]
     pub fn name(self, buffer: &[u8]) -> &[u8] {
-        Span {
-            start: self.name_start,
-            end: self.name_start + u32::from(self.name_len),
-        }
-        .of(buffer)
+        Span { start: self.name_start, end: self.name_start + u32::from(self.name_len) }.of(buffer)
     }
 
     /// The value without surrounding blanks.
@@ -146,33 +131,20 @@ impl Fields {
 
     /// Every value of a known name, in order.
     pub fn all<'b>(&self, buffer: &'b [u8], name: Known) -> impl Iterator<Item = &'b [u8]> {
-        let list: &[Field] = if self.present.has(name) {
-            &self.list
-        } else {
-            &[]
-        };
-        list.iter()
-            .filter(move |field| field.known == name)
-            .map(|field| field.value(buffer))
+        let list: &[Field] = if self.present.has(name) { &self.list } else { &[] };
+        list.iter().filter(move |field| field.known == name).map(|field| field.value(buffer))
     }
 
     /// Every value of any name, compared without case. For names that have no [`Known`].
     pub fn named<'b>(&self, buffer: &'b [u8], name: &str) -> impl Iterator<Item = &'b [u8]> {
         let list = self.list.iter();
-        let hits =
-            list.filter(move |field| field.name(buffer).eq_ignore_ascii_case(name.as_bytes()));
+        let hits = list.filter(move |field| field.name(buffer).eq_ignore_ascii_case(name.as_bytes()));
         hits.map(|field| field.value(buffer))
     }
 
     /// Copies the lines that stay, in order, in runs as long as possible. `from` is where a run is
     /// already open: the start of an initial line that is kept as it is.
-    pub(crate) fn copy(
-        &self,
-        buffer: &[u8],
-        from: Option<usize>,
-        remove: KnownSet,
-        out: &mut Vec<u8>,
-    ) {
+    pub(crate) fn copy(&self, buffer: &[u8], from: Option<usize>, remove: KnownSet, out: &mut Vec<u8>) {
         let mut run = from;
         for field in &self.list {
             let goes = field.dropped || remove.has(field.known);

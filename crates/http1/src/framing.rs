@@ -1,36 +1,7 @@
-//! How a message is framed: decided here once, by RFC 9110 and RFC 9112, for both directions.
+//! How a message is framed: decided here once, for both directions. Not here: reading chunks
+//! ([`crate::Body`]) and targets.
 //!
-//! Whatever two recipients could read differently is refused, not repaired. A refused request is
-//! answered (status in brackets) and its connection closed; a refused response becomes a 502 and
-//! its connection is never used again.
-//!
-//! | input | request | response | source |
-//! |---|---|---|---|
-//! | empty lines (CRLF) before the head | up to 8 skipped | refused | 9112 §2.2 |
-//! | line ended by bare LF; CR that ends no line | refused [400] | refused | 9112 §2.2 |
-//! | obs-fold, blank line start, blank before the colon, empty name, name not a token, no colon | refused [400] | refused | 9112 §5.1, §5.2 |
-//! | control characters in a value (tab allowed), in reason or target | refused [400] | refused | 9110 §5.5 |
-//! | bytes above 127 in a value | passed on | passed on | 9110 §5.5 |
-//! | HTTP/0.9, other versions, `http/1.1`, HTTP/1.2, HTTP/2 preface | refused [400, 505] | refused | 9112 §2.3 |
-//! | line or headers over the limit | refused [414, 431] | refused | 9110 §5.4, 9112 §3 |
-//! | Content-Length repeated (equal or not), list, sign, empty, not decimal, ≥ 2^63 | refused [400] | refused | 9112 §6.3 |
-//! | Content-Length with leading zeros | rewritten | rewritten | 9110 §8.6 |
-//! | Transfer-Encoding repeated, in a list with itself, in HTTP/1.0 | refused [400] | refused | 9112 §6.1 |
-//! | a coding other than chunked | refused [501] | refused | 9112 §6.1, §7 |
-//! | Content-Length beside Transfer-Encoding | refused [400] | chunked is read, Content-Length dropped, connection not reused | 9112 §6.3 |
-//! | neither | no body | until the server closes | 9112 §6.3 |
-//! | HEAD; 1xx, 204, 304 | – | no body whatever the fields say; their framing fields are dropped (kept: Content-Length for HEAD and 304) | 9112 §6.3 |
-//! | bytes after a complete message | next request | connection not reused | 9112 §9.2 |
-//! | 100, 102, 103 … that nobody asked for | – | [`ResponseHead::is_interim`](crate::ResponseHead::is_interim): passed on or dropped, never taken for the answer | 9110 §15.2 |
-//! | 101 without a request for it, or without Upgrade | – | refused | 9110 §15.2.2 |
-//! | absolute-form | its authority is the host, Host is rewritten, sent on in origin-form | – | 9112 §3.2.2 |
-//! | Host repeated or not `uri-host [":" port]`; authority with userinfo or without host | refused [400] | – | 9112 §3.2 |
-//! | Host missing in HTTP/1.1 | [`RequestHead::lacks_host`](crate::RequestHead::lacks_host): the caller refuses, with its own text | – | 9112 §3.2 |
-//! | authority-form without CONNECT or port, `*` without OPTIONS, fragment, non-ASCII, bad percent escape | refused [400] | – | 9112 §3.2 |
-//! | CONNECT with a body | refused [400] | – | 9110 §9.3.6 |
-//! | chunk size: no digit, sign, `0x`, over 16 digits, ≥ 2^63 | cut off | cut off | 9112 §7.1 |
-//! | chunk extension | checked for control characters, dropped | same | 9112 §7.1.1 |
-//! | trailers | checked as fields, dropped | same | 9112 §7.1.2 |
+#![doc = include_str!("../../../docs/framing.md")]
 
 use crate::error::HeadError;
 use crate::field::{Field, Fields, Span};
@@ -74,8 +45,7 @@ pub enum Delivery {
 /// Nobody names more fields than this in Connection.
 const MAX_CONNECTION_OPTIONS: usize = 64;
 /// Fields that a Connection field cannot take away: routing and framing depend on them.
-const NOT_NOMINATED: KnownSet =
-    KnownSet::of(&[Known::Host, Known::ContentLength, Known::TransferEncoding]);
+const NOT_NOMINATED: KnownSet = KnownSet::of(&[Known::Host, Known::ContentLength, Known::TransferEncoding]);
 
 /// What the header lines say about framing, before the message kind decides.
 #[derive(Default)]
@@ -172,9 +142,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         if !digit.is_ascii_digit() {
             return None;
         }
-        value = value
-            .checked_mul(10)?
-            .checked_add(u64::from(digit - b'0'))?;
+        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
     }
     (value <= i64::MAX as u64).then_some(value)
 }

@@ -99,7 +99,7 @@ impl Known {
             (b'h', 4) => &[Host],
             (b'h', 14) => &[Http2Settings],
             (b'k', 10) => &[KeepAlive],
-            (b'l', 7..) => return linkerd(name),
+            (b'l', 4..) => return linkerd(name),
             (b'm', 12) => &[MaxForwards],
             (b'p', 16) => &[ProxyConnection],
             (b'p', 18) => &[ProxyAuthenticate],
@@ -114,9 +114,7 @@ impl Known {
             (b'x', 23) => &[XForwardedClientCert],
             _ => return Other,
         };
-        let hit = candidates
-            .iter()
-            .find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()));
+        let hit = candidates.iter().find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()));
         hit.copied().unwrap_or(Other)
     }
 }
@@ -124,15 +122,10 @@ impl Known {
 /// Names that start with `l`: Linkerd's own and Location.
 fn linkerd(name: &[u8]) -> Known {
     use Known::*;
-    let starts = |prefix: &str| {
-        name.get(..prefix.len())
-            .is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
-    };
+    let starts =
+        |prefix: &str| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()));
     let among = |candidates: &[Known]| {
-        candidates
-            .iter()
-            .copied()
-            .find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
+        candidates.iter().copied().find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
     };
     if !starts("l5d-") {
         return among(&[Location]).unwrap_or(Other);
@@ -143,15 +136,7 @@ fn linkerd(name: &[u8]) -> Known {
     if starts("l5d-dst-") {
         return among(&[L5dDstService, L5dDstClient, L5dDstResidual]).unwrap_or(L5dDstOther);
     }
-    let rest = [
-        L5dDtab,
-        L5dSample,
-        L5dReqid,
-        L5dErr,
-        L5dSuccessClass,
-        L5dRetryable,
-        L5dAddContext,
-    ];
+    let rest = [L5dDtab, L5dSample, L5dReqid, L5dErr, L5dSuccessClass, L5dRetryable, L5dAddContext];
     among(&rest).unwrap_or(L5dOther)
 }
 
@@ -230,12 +215,7 @@ mod tests {
     fn every_name_is_found_in_any_case() {
         for &known in Known::ALL {
             let upper = known.name().to_ascii_uppercase();
-            assert_eq!(
-                Known::of(known.name().as_bytes()),
-                known,
-                "{}",
-                known.name()
-            );
+            assert_eq!(Known::of(known.name().as_bytes()), known, "{}", known.name());
             assert_eq!(Known::of(upper.as_bytes()), known, "{upper}");
         }
     }

@@ -47,6 +47,6 @@ pub use request::{Method, Progress, RequestHead, parse_request};
 pub use response::{Exchange, ResponseHead, parse_response};
 pub use target::{TargetForm, valid_authority};
 pub use write::{
-    CONTINUE, LAST_CHUNK, RequestOut, ResponseOut, chunk_end, chunk_start, reason, write_chunk,
-    write_error, write_line, write_refusal,
+    CONTINUE, LAST_CHUNK, RequestOut, ResponseOut, chunk_end, chunk_start, reason, write_chunk, write_error,
+    write_line, write_refusal,
 };

@@ -13,15 +13,9 @@ pub struct Limits {
 
 impl Limits {
     /// Linkerd 1's `maxInitialLineKB` and `maxHeadersKB`.
-    pub const REQUEST: Limits = Limits {
-        line: 4 * 1024,
-        headers: 8 * 1024,
-    };
+    pub const REQUEST: Limits = Limits { line: 4 * 1024, headers: 8 * 1024 };
     /// Answers come from servers we chose, whose cookies and policies grow long.
-    pub const RESPONSE: Limits = Limits {
-        line: 4 * 1024,
-        headers: 64 * 1024,
-    };
+    pub const RESPONSE: Limits = Limits { line: 4 * 1024, headers: 64 * 1024 };
     /// Header lines per head: the size of the parser's table on the stack.
     pub const COUNT: usize = 128;
 

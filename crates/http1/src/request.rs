@@ -54,10 +54,7 @@ impl Method {
     /// GET, HEAD, OPTIONS, TRACE (RFC 9110 §9.2.1).
     #[must_use]
     pub fn is_safe(self) -> bool {
-        matches!(
-            self,
-            Method::Get | Method::Head | Method::Options | Method::Trace
-        )
+        matches!(self, Method::Get | Method::Head | Method::Options | Method::Trace)
     }
 
     /// The safe ones, PUT and DELETE (RFC 9110 §9.2.2).
@@ -135,11 +132,7 @@ impl RequestHead {
 
     /// RFC 9112 §3.2.4: OPTIONS without a path means the server itself.
     pub(crate) fn empty_path(&self) -> &'static [u8] {
-        if self.method == Method::Options {
-            b"*"
-        } else {
-            b"/"
-        }
+        if self.method == Method::Options { b"*" } else { b"/" }
     }
 
     /// The authority that the request is for: of the target if it has one, else of Host. Port
@@ -176,11 +169,7 @@ impl RequestHead {
 ///
 /// # Errors
 /// See [`HeadError`]; [`HeadError::status`] is the answer, after which the connection is closed.
-pub fn parse_request(
-    buffer: &[u8],
-    limits: &Limits,
-    head: &mut RequestHead,
-) -> Result<Progress, HeadError> {
+pub fn parse_request(buffer: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Progress, HeadError> {
     head.fields.clear();
     let Some(start) = skip_empty_lines(buffer)? else {
         return Ok(Progress::Partial);
@@ -213,28 +202,16 @@ impl<'b> Window<'b> {
         let rest = &buffer[start..];
         // Whatever fits the smaller bound fits both: no need to look for the end of the line.
         if rest.len() <= limits.line.min(limits.headers) {
-            return Window {
-                bytes: rest,
-                full: None,
-            };
+            return Window { bytes: rest, full: None };
         }
         let line = &rest[..rest.len().min(limits.line + 2)];
         match memchr::memchr(b'\n', line) {
-            None if rest.len() >= limits.line + 2 => Window {
-                bytes: line,
-                full: Some(HeadError::LineTooLong),
-            },
-            None => Window {
-                bytes: rest,
-                full: None,
-            },
+            None if rest.len() >= limits.line + 2 => Window { bytes: line, full: Some(HeadError::LineTooLong) },
+            None => Window { bytes: rest, full: None },
             Some(newline) => {
                 let most = newline + 1 + limits.headers + 2;
                 let full = (rest.len() >= most).then_some(HeadError::HeadersTooLarge);
-                Window {
-                    bytes: &rest[..rest.len().min(most)],
-                    full,
-                }
+                Window { bytes: &rest[..rest.len().min(most)], full }
             }
         }
     }
@@ -276,11 +253,7 @@ fn fill(
     head.method_name = Span::new(start, method_end);
     head.target = Span::new(method_end + 1, target_end);
     head.line = Span::new(start, target_end + " HTTP/1.1\r\n".len());
-    head.version = if request.version == Some(0) {
-        Version::Http10
-    } else {
-        Version::Http11
-    };
+    head.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
     if !buffer[..head.line.end as usize].ends_with(b"\r\n") {
         return Err(HeadError::BareLineEnd);
     }
@@ -291,11 +264,7 @@ fn fill(
     head.path = parts.path;
     head.has_host = found.host.is_some();
     let of_target = matches!(parts.form, TargetForm::Absolute | TargetForm::Authority);
-    head.host = if of_target {
-        parts.authority
-    } else {
-        found.host.unwrap_or_default()
-    };
+    head.host = if of_target { parts.authority } else { found.host.unwrap_or_default() };
     head.body = match (found.chunked, found.length) {
         (true, Some(_)) => return Err(HeadError::LengthAndEncoding),
         (true, None) if head.version == Version::Http10 => return Err(HeadError::TransferEncoding),
@@ -303,18 +272,14 @@ fn fill(
         (false, Some(length)) => BodyKind::Length(length),
         (false, None) => BodyKind::None,
     };
-    if head.method == Method::Connect && !matches!(head.body, BodyKind::None | BodyKind::Length(0))
-    {
+    if head.method == Method::Connect && !matches!(head.body, BodyKind::None | BodyKind::Length(0)) {
         return Err(HeadError::ContentLength);
     }
     let http11 = head.version == Version::Http11;
     head.odd_length = found.odd_length;
     head.keep_alive = !found.close && (http11 || found.keep_alive);
     head.expect_continue = found.expect_continue && http11;
-    head.wants_upgrade = http11
-        && found.upgrade_option
-        && head.body == BodyKind::None
-        && offers(buffer, &head.fields);
+    head.wants_upgrade = http11 && found.upgrade_option && head.body == BodyKind::None && offers(buffer, &head.fields);
     head.len = end;
     Ok(())
 }

@@ -26,10 +26,7 @@ impl Exchange {
     /// For a request that goes out as `head`, with its wish to upgrade or without.
     #[must_use]
     pub fn of(head: &RequestHead, upgrade: bool) -> Exchange {
-        Exchange {
-            method: head.method,
-            upgrade: upgrade && head.wants_upgrade,
-        }
+        Exchange { method: head.method, upgrade: upgrade && head.wants_upgrade }
     }
 }
 
@@ -116,11 +113,8 @@ pub fn parse_response(
     let window = Window::of(buffer, 0, limits);
     let mut headers = [const { MaybeUninit::uninit() }; Limits::COUNT];
     let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        window.bytes,
-        &mut headers,
-    );
+    let parsed =
+        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, window.bytes, &mut headers);
     match parsed {
         Ok(httparse::Status::Complete(end)) => fill(buffer, end, &response, exchange, head)?,
         Ok(httparse::Status::Partial) => return window.partial(),
@@ -136,10 +130,7 @@ fn fill(
     exchange: Exchange,
     head: &mut ResponseHead,
 ) -> Result<(), HeadError> {
-    let status = response
-        .code
-        .filter(|code| (100..=999).contains(code))
-        .ok_or(HeadError::Line)?;
+    let status = response.code.filter(|code| (100..=999).contains(code)).ok_or(HeadError::Line)?;
     let line_end = match response.headers.first() {
         Some(header) => header.name.as_ptr() as usize - buffer.as_ptr() as usize,
         None => end - 2,
@@ -149,11 +140,7 @@ fn fill(
         return Err(HeadError::BareLineEnd);
     }
     head.status = status;
-    head.version = if response.version == Some(0) {
-        Version::Http10
-    } else {
-        Version::Http11
-    };
+    head.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
     head.reason = Span::new((line_end - 2).min("HTTP/1.1 200 ".len()), line_end - 2);
     head.len = end;
     head.odd_length = found.odd_length;
@@ -165,12 +152,8 @@ fn fill(
     if status == 101 && !(exchange.upgrade && head.has(Known::Upgrade)) {
         return Err(HeadError::Switch);
     }
-    head.is_tunnel =
-        status == 101 || (exchange.method == Method::Connect && (200..300).contains(&status));
-    let bodiless = head.is_tunnel
-        || exchange.method == Method::Head
-        || status < 200
-        || matches!(status, 204 | 304);
+    head.is_tunnel = status == 101 || (exchange.method == Method::Connect && (200..300).contains(&status));
+    let bodiless = head.is_tunnel || exchange.method == Method::Head || status < 200 || matches!(status, 204 | 304);
     head.body = match (found.chunked, found.length) {
         _ if bodiless => BodyKind::None,
         (true, _) => BodyKind::Chunked,
@@ -179,8 +162,7 @@ fn fill(
     };
     // Fields that promise a body where none may be are a reason to trust nothing that follows.
     let doubtful = (found.chunked && found.length.is_some())
-        || ((status < 200 || status == 204)
-            && (found.chunked || found.length.is_some_and(|n| n > 0)));
+        || ((status < 200 || status == 204) && (found.chunked || found.length.is_some_and(|n| n > 0)));
     head.keep_alive = !found.close
         && !doubtful
         && !head.is_tunnel

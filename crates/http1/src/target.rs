@@ -33,13 +33,7 @@ impl Target {
     pub(crate) fn parse(target: &[u8], at: usize, method: Method) -> Result<Target, HeadError> {
         check_characters(target)?;
         let whole = Span::new(at, at + target.len());
-        let form = |form, authority, path| {
-            Ok(Target {
-                form,
-                authority,
-                path,
-            })
-        };
+        let form = |form, authority, path| Ok(Target { form, authority, path });
         match target {
             _ if method == Method::Connect => match split_port(target) {
                 Some((host, port)) if !host.is_empty() && !port.is_empty() => {
@@ -95,10 +89,7 @@ fn escapes_hold(text: &[u8]) -> bool {
     text.iter()
         .enumerate()
         .filter(|(_, byte)| **byte == b'%')
-        .all(|(at, _)| {
-            text.get(at + 1..at + 3)
-                .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-        })
+        .all(|(at, _)| text.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)))
 }
 
 /// Whether this is `uri-host [":" port]` (RFC 9110 §7.2); empty is valid.
@@ -118,10 +109,7 @@ fn split_port(text: &[u8]) -> Option<(&[u8], &[u8])> {
         }
         text.split_at(end)
     } else {
-        let end = text
-            .iter()
-            .position(|byte| *byte == b':')
-            .unwrap_or(text.len());
+        let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
         let (host, rest) = text.split_at(end);
         if !host.iter().all(|byte| REG_NAME[*byte as usize]) || !escapes_hold(host) {
             return None;
@@ -143,10 +131,7 @@ const REG_NAME: [bool; 256] = {
         let b = byte as u8;
         table[byte] = b.is_ascii_alphanumeric()
             || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%')
-            || matches!(
-                b,
-                b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-            );
+            || matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
         byte += 1;
     }
     table

@@ -34,13 +34,7 @@ pub struct RequestOut<'a> {
 impl Default for RequestOut<'_> {
     fn default() -> Self {
         let remove = KnownSet::HOP_BY_HOP;
-        RequestOut {
-            target: None,
-            host: None,
-            remove,
-            extra: b"",
-            upgrade: false,
-        }
+        RequestOut { target: None, host: None, remove, extra: b"", upgrade: false }
     }
 }
 
@@ -60,12 +54,7 @@ pub struct ResponseOut<'a> {
 impl Default for ResponseOut<'_> {
     fn default() -> Self {
         let (remove, client) = (KnownSet::HOP_BY_HOP, Version::Http11);
-        ResponseOut {
-            remove,
-            extra: b"",
-            client,
-            keep_alive: true,
-        }
+        ResponseOut { remove, extra: b"", client, keep_alive: true }
     }
 }
 
