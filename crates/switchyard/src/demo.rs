@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use supervise::{Leave, Supervisor};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::dtab::seed;
 use crate::exit::Exit;
+use crate::signals::Ending;
 use crate::web;
 use topology::Topology;
 
@@ -94,11 +94,11 @@ async fn demo(topology: &Topology, temporary: bool) -> anyhow::Result<()> {
     println!("Switchyard demo in {}", topology.directory.display());
     let started = tokio::select! {
         started = start(topology, &supervisor, temporary) => started,
-        () = ending.wanted() => Ok(()),
+        _ = ending.wanted() => Ok(Next::End),
     };
     let lived = match started {
-        Ok(()) if ending.is_wanted => Ok(()),
-        Ok(()) => live(topology, &supervisor, &mut ending).await,
+        Ok(Next::Live) => live(topology, &supervisor, &mut ending).await,
+        Ok(Next::End) => Ok(()),
         Err(error) => Err(error),
     };
     println!("ending everything");
@@ -107,7 +107,7 @@ async fn demo(topology: &Topology, temporary: bool) -> anyhow::Result<()> {
 }
 
 /// Starts each part and waits until it is ready, in the order of their needs.
-async fn start(topology: &Topology, supervisor: &Supervisor, temporary: bool) -> anyhow::Result<()> {
+async fn start(topology: &Topology, supervisor: &Supervisor, temporary: bool) -> anyhow::Result<Next> {
     let executable = std::env::current_exe().context("cannot tell where this program is")?;
     files::write(topology, &executable)?;
     let specs = specs::Specs { topology, executable: &executable, die_with_us: temporary };
@@ -124,7 +124,15 @@ async fn start(topology: &Topology, supervisor: &Supervisor, temporary: bool) ->
     for number in 1..=topology::INSTANCES {
         begin.part("hello", specs.hello(number)).await?;
     }
-    begin.first_request().await
+    begin.first_request().await?;
+    Ok(Next::Live)
+}
+
+/// What comes after the start.
+enum Next {
+    Live,
+    /// It was interrupted.
+    End,
 }
 
 struct Begin<'a> {
@@ -196,7 +204,7 @@ async fn live(topology: &Topology, supervisor: &Supervisor, ending: &mut Ending)
     let mut changes = supervisor.changes();
     loop {
         tokio::select! {
-            () = ending.wanted() => return Ok(()),
+            _ = ending.wanted() => return Ok(()),
             changed = changes.changed() => changed.context("the supervisor has ended")?,
             // The pipeline's processes are in its own care: they are looked at, not followed.
             () = tokio::time::sleep(LOOK) => {}
@@ -235,28 +243,4 @@ fn last_lines(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(10)..].join("\n")
-}
-
-/// SIGINT and SIGTERM, and SIGHUP: a terminal that closes.
-struct Ending {
-    signals: [tokio::signal::unix::Signal; 3],
-    is_wanted: bool,
-}
-
-impl Ending {
-    fn new() -> anyhow::Result<Ending> {
-        let signals =
-            [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
-        Ok(Ending { signals, is_wanted: false })
-    }
-
-    async fn wanted(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-        self.is_wanted = true;
-    }
 }

@@ -13,6 +13,9 @@ mod helloworld;
 mod invocation;
 mod logs;
 mod output;
+mod pipeline;
+mod runtime;
+mod signals;
 mod web;
 
 use std::process::ExitCode;
@@ -38,6 +41,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
+        Command::Pipeline(arguments) => pipeline::run(arguments),
         Command::Helloworld(arguments) => helloworld::run(arguments),
         Command::Dtab(arguments) => dtab::run(arguments),
         Command::Completions(arguments) => arguments::completions(arguments),

@@ -1,0 +1,51 @@
+//! `switchyard pipeline CONFIG|-`: the pipeline server.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use pipeline::{Config, Server};
+use tracing::info;
+
+use crate::document::{self, Source};
+use crate::exit::Exit;
+use crate::signals::Ending;
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The document; `-` is standard input. Relative paths in it start at its directory.
+    #[arg(value_name = "CONFIG|-")]
+    config: String,
+    /// Read the document, say what is wrong with it, and end.
+    #[arg(long)]
+    validate: bool,
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let source = Source::from(arguments.config.as_str());
+    let config = absolute(document::read(&source)?, &source)?;
+    if arguments.validate {
+        return Ok(Exit::Ok);
+    }
+    crate::runtime::control()?.block_on(serve(config))?;
+    Ok(Exit::Ok)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut ending = Ending::new()?;
+    let executable = std::env::current_exe().context("cannot tell where this program is")?;
+    let server = Server::start(config, executable).await?;
+    info!("serving the pipeline on {}", server.address());
+    info!("{}: ending; deploys in flight stay in the journal", ending.wanted().await);
+    server.stop().await;
+    Ok(())
+}
+
+fn absolute(mut config: Config, source: &Source) -> anyhow::Result<Config> {
+    let base = std::path::absolute(std::env::current_dir()?.join(source.directory()))?;
+    let single = [&mut config.state, &mut config.processes, &mut config.logs, &mut config.registrations];
+    for path in single.into_iter().chain(&mut config.pipelines) {
+        *path = base.join(std::mem::take::<PathBuf>(path));
+    }
+    Ok(config)
+}

@@ -1,0 +1,19 @@
+//! The runtimes of servers. The data plane's workers have their own; this is for everything else.
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+
+/// The cores this process may use, by affinity and cgroup.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// For control work: at most two threads, so that it never crowds the workers out.
+pub fn control() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(cores().min(2))
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
