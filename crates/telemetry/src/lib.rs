@@ -1,1 +1,36 @@
-//! telemetry
+//! Counters, gauges and histograms that cost the data plane a load and a store, and the shapes in which
+//! they are shown.
+//!
+//! A path is a list of scope elements, each of which may contain `/`:
+//! `["rt", "outgoing", "service", "svc/world", "requests"]`. Handles are resolved once and then held: no
+//! look-up happens per request. A handle is `Send` but neither `Sync` nor `Clone`, so that it has one
+//! writer by construction; the same path may be resolved many times (by several threads), and a snapshot
+//! sums what it finds.
+//!
+//! ```
+//! let registry = telemetry::Registry::default();
+//! let shard = registry.shard();
+//! let requests = shard.counter(&["rt", "outgoing", "service", "svc/world", "requests"]);
+//! requests.inc();
+//! assert_eq!(registry.snapshot().to_json(), r#"{"rt/outgoing/service/svc/world/requests":1}"#);
+//! ```
+//!
+//! Not here: HTTP endpoints (whoever serves an admin port mounts [`metrics_json`] and
+//! [`Snapshot::to_prometheus`]) and time: [`Registry::tick`] is called by the control thread.
+
+mod exposition;
+mod handle;
+mod histogram;
+mod history;
+mod process;
+mod prometheus;
+mod registry;
+mod snapshot;
+
+pub use exposition::{Answer, metrics_json};
+pub use handle::{Counter, Gauge, SharedCounter, Stat};
+pub use histogram::{Distribution, RELATIVE_ERROR, Summary};
+pub use history::{Column, History, Series};
+pub use process::register_process;
+pub use registry::{Limits, OVERFLOW, Registry, Shard};
+pub use snapshot::{Snapshot, Value};

@@ -1,0 +1,365 @@
+//! Where paths and cells meet. Threads register through shards and never wait for each other's requests;
+//! a scrape takes each shard's lock only to copy pointers.
+//!
+//! Life of a series: resolved → counted → its handles dropped (a counter's value is folded into the
+//! series, a gauge disappears) → [`Registry::prune`]d with its subtree.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::handle::{Counter, Gauge, SharedCounter, Stat};
+use crate::histogram::{Reading, Recorder, Summary};
+use crate::snapshot::{Snapshot, Value};
+
+/// The element that stands for all children of a scope that came after the limit was reached.
+pub const OVERFLOW: &str = "overflow";
+
+/// Bounds, so that a stranger who invents names cannot fill the memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Children of one scope; later ones share the child [`OVERFLOW`].
+    pub children: usize,
+    /// Length of a histogram's window. Before the first window ends the running one is shown (the
+    /// original shows nothing for a minute); later the last whole window is.
+    pub window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { children: 10_000, window: Duration::from_secs(60) }
+    }
+}
+
+/// All metrics of a process. Clones share.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    limits: Limits,
+    shards: Mutex<Vec<Arc<Series>>>,
+    children: Mutex<HashMap<Key, HashSet<String>>>,
+    windows: Mutex<Windows>,
+}
+
+/// Elements joined by NUL, which no element contains: sorts and prunes by prefix.
+pub(crate) type Key = String;
+pub(crate) const SEPARATOR: char = '\0';
+
+type Series = Mutex<BTreeMap<Key, Entry>>;
+
+#[derive(Default)]
+struct Entry {
+    counters: Vec<Arc<AtomicU64>>,
+    /// What dropped counter handles had counted; `None` until a counter was resolved.
+    counted: Option<u64>,
+    gauges: Vec<Arc<AtomicU64>>,
+    closures: Vec<Arc<dyn Fn() -> f64 + Send + Sync>>,
+    stats: Vec<Arc<Recorder>>,
+    recorded: Option<Reading>,
+}
+
+#[derive(Default)]
+struct Windows {
+    started: Option<Duration>,
+    states: HashMap<Key, Window>,
+}
+
+#[derive(Default)]
+struct Window {
+    at_start: Reading,
+    last: Option<Summary>,
+}
+
+/// One thread's door to the registry.
+#[derive(Clone)]
+pub struct Shard {
+    registry: Registry,
+    series: Arc<Series>,
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry::new(Limits::default())
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Registry").field("limits", &self.inner.limits).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shard").finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    pub fn new(limits: Limits) -> Registry {
+        let inner = Inner {
+            limits,
+            shards: Mutex::new(vec![Arc::default()]),
+            children: Mutex::default(),
+            windows: Mutex::default(),
+        };
+        Registry { inner: Arc::new(inner) }
+    }
+
+    /// A new shard: one per thread.
+    pub fn shard(&self) -> Shard {
+        let series = Arc::<Series>::default();
+        locked(&self.inner.shards).push(Arc::clone(&series));
+        Shard { registry: self.clone(), series }
+    }
+
+    /// A counter with several writers, for parts that are not hot.
+    pub fn shared_counter(&self, path: &[&str]) -> SharedCounter {
+        let cell = Arc::<AtomicU64>::default();
+        self.common().resolve(path, |entry| {
+            entry.counted.get_or_insert(0);
+            entry.counters.push(Arc::clone(&cell));
+        });
+        SharedCounter::new(cell)
+    }
+
+    /// A gauge that is computed when it is read; it stays until it is pruned. The closure must not use
+    /// the registry.
+    pub fn gauge_with(&self, path: &[&str], read: impl Fn() -> f64 + Send + Sync + 'static) {
+        self.common().resolve(path, |entry| entry.closures.push(Arc::new(read)));
+    }
+
+    /// Removes the subtree unless a handle in it is still alive in any thread: whoever drops the last
+    /// handles and prunes then removes it all. Returns whether it is gone.
+    pub fn prune(&self, prefix: &[&str]) -> bool {
+        let key = key_of(prefix.iter().copied());
+        let shards = locked(&self.inner.shards).clone();
+        let alive = shards
+            .iter()
+            .any(|shard| locked(shard).iter_mut().any(|(path, entry)| under(path, &key) && entry.is_held()));
+        if alive {
+            return false;
+        }
+        for shard in &shards {
+            locked(shard).retain(|path, entry| !under(path, &key) || entry.is_held());
+        }
+        locked(&self.inner.windows).states.retain(|path, _| !under(path, &key));
+        let mut children = locked(&self.inner.children);
+        children.retain(|path, _| !under(path, &key));
+        if let Some((parent, child)) = key.rsplit_once(SEPARATOR)
+            && let Some(siblings) = children.get_mut(parent)
+        {
+            siblings.remove(child);
+        }
+        true
+    }
+
+    /// Ends the window if it is over. The control thread calls this every few seconds; `now` is any
+    /// monotonic clock.
+    pub fn tick(&self, now: Duration) {
+        let started = *locked(&self.inner.windows).started.get_or_insert(now);
+        if now.saturating_sub(started) >= self.inner.limits.window {
+            self.end_window();
+            locked(&self.inner.windows).started = Some(now);
+        }
+    }
+
+    /// Ends the window now.
+    pub fn end_window(&self) {
+        let readings = self.readings();
+        let mut windows = locked(&self.inner.windows);
+        for (key, reading) in readings {
+            let window = windows.states.entry(key).or_default();
+            window.last = Some(reading.since(&window.at_start).summary());
+            window.at_start = reading;
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let mut values = BTreeMap::new();
+        for (key, entry) in self.merged() {
+            if let Some(count) = entry.counted {
+                values.insert(key, Value::Counter(count));
+            } else if entry.recorded.is_none() && entry.has_gauges() {
+                values.insert(key, Value::Gauge(entry.level()));
+            }
+        }
+        let readings = self.readings();
+        let windows = locked(&self.inner.windows);
+        for (key, reading) in readings {
+            let summary = match windows.states.get(&key) {
+                Some(Window { last: Some(last), .. }) => *last,
+                Some(window) => reading.since(&window.at_start).summary(),
+                None => reading.since(&Reading::default()).summary(),
+            };
+            values.insert(key, Value::Stat(summary));
+        }
+        Snapshot::new(values)
+    }
+
+    /// Total readings of all histograms since they began.
+    pub(crate) fn readings(&self) -> BTreeMap<Key, Reading> {
+        let mut readings = BTreeMap::<Key, Reading>::new();
+        for (key, entry) in self.merged() {
+            if let Some(recorded) = entry.recorded {
+                let reading = readings.entry(key).or_default();
+                reading.add(&recorded);
+                entry.stats.iter().for_each(|recorder| recorder.read_into(reading));
+            }
+        }
+        readings
+    }
+
+    /// One entry per path: counts are summed, pointers collected.
+    fn merged(&self) -> BTreeMap<Key, Entry> {
+        let mut merged = BTreeMap::<Key, Entry>::new();
+        for shard in locked(&self.inner.shards).clone() {
+            for (key, entry) in locked(&shard).iter_mut() {
+                entry.fold_dropped();
+                match merged.get_mut(key) {
+                    Some(target) => target.absorb(entry),
+                    None => {
+                        let mut target = Entry::default();
+                        target.absorb(entry);
+                        merged.insert(key.clone(), target);
+                    }
+                }
+            }
+        }
+        merged
+    }
+
+    fn common(&self) -> Shard {
+        let series = Arc::clone(&locked(&self.inner.shards)[0]);
+        Shard { registry: self.clone(), series }
+    }
+
+    /// Replaces elements that would exceed their scope's limit.
+    fn bounded(&self, path: &[&str]) -> Key {
+        let mut children = locked(&self.inner.children);
+        let mut key = String::new();
+        for (depth, element) in path.iter().enumerate() {
+            let siblings = children.entry(key.clone()).or_default();
+            let full = siblings.len() >= self.inner.limits.children && !siblings.contains(*element);
+            let element = if full { OVERFLOW } else { *element };
+            if !full {
+                siblings.insert(element.to_owned());
+            }
+            if depth > 0 {
+                key.push(SEPARATOR);
+            }
+            key.push_str(element);
+        }
+        key
+    }
+}
+
+impl Shard {
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub fn counter(&self, path: &[&str]) -> Counter {
+        let cell = Arc::<AtomicU64>::default();
+        self.resolve(path, |entry| {
+            entry.counted.get_or_insert(0);
+            entry.counters.push(Arc::clone(&cell));
+        });
+        Counter::new(cell)
+    }
+
+    pub fn gauge(&self, path: &[&str]) -> Gauge {
+        let bits = Arc::<AtomicU64>::default();
+        self.resolve(path, |entry| entry.gauges.push(Arc::clone(&bits)));
+        Gauge::new(bits)
+    }
+
+    pub fn stat(&self, path: &[&str]) -> Stat {
+        let recorder = Arc::<Recorder>::default();
+        self.resolve(path, |entry| {
+            entry.recorded.get_or_insert_default();
+            entry.stats.push(Arc::clone(&recorder));
+        });
+        Stat::new(recorder)
+    }
+
+    fn resolve(&self, path: &[&str], add: impl FnOnce(&mut Entry)) {
+        let key = self.registry.bounded(path);
+        let mut series = locked(&self.series);
+        let entry = series.entry(key).or_default();
+        // So that a name that is resolved and dropped over and over does not pile up cells.
+        entry.fold_dropped();
+        add(entry);
+    }
+}
+
+impl Entry {
+    fn is_held(&mut self) -> bool {
+        self.fold_dropped();
+        !self.counters.is_empty() || !self.gauges.is_empty() || !self.stats.is_empty()
+    }
+
+    /// A cell that only we still point to belongs to a dropped handle.
+    fn fold_dropped(&mut self) {
+        let Entry { counters, counted, gauges, stats, recorded, .. } = self;
+        counters.retain_mut(|cell| match Arc::get_mut(cell) {
+            Some(cell) => {
+                *counted.get_or_insert(0) += *cell.get_mut();
+                false
+            }
+            None => true,
+        });
+        gauges.retain_mut(|bits| Arc::get_mut(bits).is_none());
+        stats.retain_mut(|recorder| match Arc::get_mut(recorder) {
+            Some(recorder) => {
+                recorder.read_into(recorded.get_or_insert_default());
+                false
+            }
+            None => true,
+        });
+    }
+
+    fn absorb(&mut self, other: &Entry) {
+        if let Some(counted) = other.counted {
+            let live = other.counters.iter().map(|cell| cell.load(Ordering::Relaxed)).sum::<u64>();
+            *self.counted.get_or_insert(0) += counted + live;
+        }
+        self.gauges.extend(other.gauges.iter().cloned());
+        self.closures.extend(other.closures.iter().cloned());
+        self.stats.extend(other.stats.iter().cloned());
+        if let Some(recorded) = &other.recorded {
+            self.recorded.get_or_insert_default().add(recorded);
+        }
+    }
+
+    fn has_gauges(&self) -> bool {
+        !self.gauges.is_empty() || !self.closures.is_empty()
+    }
+
+    fn level(&self) -> f64 {
+        let set = self.gauges.iter().map(|bits| f64::from_bits(bits.load(Ordering::Relaxed))).sum::<f64>();
+        set + self.closures.iter().map(|read| read()).sum::<f64>()
+    }
+}
+
+fn key_of<'a>(elements: impl Iterator<Item = &'a str>) -> Key {
+    elements.collect::<Vec<_>>().join("\0")
+}
+
+/// Whether `path` is `prefix` or below it.
+fn under(path: &str, prefix: &str) -> bool {
+    match path.strip_prefix(prefix) {
+        Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with(SEPARATOR),
+        None => false,
+    }
+}
+
+/// A panic of another holder leaves counts as good as they were, so poisoning is not an error here.
+fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,194 @@
+//! The shapes of the original's metrics endpoints, from `observed/linkerd-metrics.md` of the reference.
+
+use std::time::Duration;
+
+use telemetry::{History, Limits, OVERFLOW, Registry, metrics_json};
+
+fn observed() -> Registry {
+    let registry = Registry::default();
+    let shard = registry.shard();
+    shard.counter(&["rt", "out", "server", "127.0.0.1/4140", "requests"]).add(10);
+    shard.counter(&["rt", "out", "service", "svc/down", "failures"]).inc();
+    shard.counter(&["rt", "out", "service", "svc/down", "failures", "restartable"]).inc();
+    shard.counter(&["rt", "out", "service", "svc/down", "failures", "restartable", "com.twitter.X"]).inc();
+    shard.counter(&["rt", "out", "service", "svc/down", "retries", "total"]);
+    shard.counter(&["rt", "out", "client", "#/io.l5d.fs/web", "service", "svc/web", "requests"]).add(8);
+    shard.counter(&["rt", "out", "client", "#/io.l5d.fs/web", "service_creation", "failures", "com.twitter.X"]).add(5);
+    shard.counter(&["rt", "out", "client", "#/io.l5d.fs/web", "exn", "com.twitter.X"]).add(2);
+    shard.counter(&["rt", "out", "bindcache", "path", "misses"]).add(3);
+    registry.gauge_with(&["rt", "out", "client", "#/io.l5d.fs/web", "loadbalancer", "size"], || 1.0);
+    let latency = shard.stat(&["rt", "out", "service", "svc/web", "request_latency_ms"]);
+    [1, 1, 1, 2, 2, 25, 30, 108].into_iter().for_each(|millis| latency.record(millis));
+    registry
+}
+
+#[test]
+fn prometheus_text_is_the_originals() {
+    let shown = observed().snapshot().to_prometheus("");
+    let expected = r##"rt:bindcache:path:misses{rt="out"} 3
+rt:client:exceptions{rt="out", client="#/io.l5d.fs/web", exception="com.twitter.X"} 2
+rt:client:loadbalancer:size{rt="out", client="#/io.l5d.fs/web"} 1.0
+rt:client:service:requests{rt="out", client="#/io.l5d.fs/web", service="svc/web"} 8
+rt:client:service_creation:failures:com_twitter_X{rt="out", client="#/io.l5d.fs/web"} 5
+rt:server:requests{rt="out", server="127.0.0.1/4140"} 10
+rt:service:failures{rt="out", service="svc/down"} 1
+rt:service:failures{rt="out", service="svc/down", exception="restartable"} 1
+rt:service:failures{rt="out", service="svc/down", exception="restartable:com.twitter.X"} 1
+rt:service:retries:total{rt="out", service="svc/down"} 0
+rt:service:request_latency_ms_count{rt="out", service="svc/web"} 8
+rt:service:request_latency_ms_sum{rt="out", service="svc/web"} 170
+rt:service:request_latency_ms_avg{rt="out", service="svc/web"} 21.25
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0"} 1
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.5"} 2
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.9"} 30
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.95"} 108
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.99"} 108
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.999"} 108
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.9999"} 108
+rt:service:request_latency_ms{rt="out", service="svc/web", quantile="1"} 108
+"##;
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn labels_are_escaped_as_the_original_does_and_a_prefix_starts_every_name() {
+    let registry = Registry::default();
+    registry.shard().counter(&["rt", "o\"u\\t\n", "a-b"]).inc();
+    assert_eq!(registry.snapshot().to_prometheus("linkerd_"), "linkerd_rt:a_b{rt=\"o\\\\u\\\\t\\\\\"} 1\n");
+}
+
+#[test]
+fn flat_and_nested_json_are_the_originals() {
+    let registry = Registry::default();
+    let shard = registry.shard();
+    shard.counter(&["a", "b/c", "failures"]).add(2);
+    shard.counter(&["a", "b/c", "failures", "x"]).add(1);
+    shard.gauge(&["a", "dropped"]).set(3.0);
+    let level = shard.gauge(&["a", "level"]);
+    level.set(2.0);
+    shard.stat(&["a", "quiet"]);
+    shard.stat(&["a", "took"]).record(7);
+    let snapshot = registry.snapshot();
+    let flat = r#"{"a/b/c/failures":2,"a/b/c/failures/x":1,"a/level":2.0,"a/quiet.count":0,"a/took.avg":7.0,"a/took.count":1,"a/took.max":7,"a/took.min":7,"a/took.p50":7,"a/took.p90":7,"a/took.p95":7,"a/took.p99":7,"a/took.p9990":7,"a/took.p9999":7,"a/took.sum":7}"#;
+    assert_eq!(metrics_json(&snapshot, []).body, flat);
+    let tree = r#"{"counter":2,"x":{"counter":1}}"#;
+    assert_eq!(metrics_json(&snapshot, [("tree", "1"), ("q", "a/b/c/failures")]).status, 404);
+    let whole = metrics_json(&snapshot, [("tree", "1")]).body;
+    assert!(
+        whole.starts_with(&format!(
+            r#"{{"a":{{"b/c":{{"failures":{tree}}},"level":{{"gauge":2.0}},"quiet":{{"stat.count":0}},"#
+        )),
+        "{whole}"
+    );
+    let sub = metrics_json(&snapshot, [("q", "a/level"), ("tree", "1"), ("pretty", "1")]);
+    assert_eq!(sub.body, "{\n  \"gauge\": 2.0\n}");
+    let missing = metrics_json(&snapshot, [("q", "no/such")]);
+    assert_eq!((missing.status, missing.body.as_str()), (404, r#"{"error":"No such subtree: no/such"}"#));
+}
+
+#[test]
+fn one_path_in_many_threads_is_summed_and_counts_outlive_their_handles() {
+    let registry = Registry::default();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let shard = registry.shard();
+            scope.spawn(move || {
+                let counter = shard.counter(&["n"]);
+                (0..1000).for_each(|_| counter.inc());
+            });
+        }
+    });
+    let shared = registry.shared_counter(&["n"]);
+    shared.clone().add(5);
+    assert_eq!(registry.snapshot().counter(&["n"]), 4005);
+    drop(shared);
+    assert_eq!(registry.snapshot().counter(&["n"]), 4005);
+}
+
+#[test]
+fn a_subtree_is_pruned_by_whoever_drops_the_last_handle() {
+    let registry = Registry::default();
+    let (first, second) = (registry.shard(), registry.shard());
+    let kept = first.counter(&["rt", "out", "service", "svc/ab", "requests"]);
+    let one = first.counter(&["rt", "out", "service", "svc/a", "requests"]);
+    let other = second.counter(&["rt", "out", "service", "svc/a", "requests"]);
+    drop(one);
+    assert!(!registry.prune(&["rt", "out", "service", "svc/a"]));
+    assert_eq!(registry.snapshot().children(&["rt", "out", "service"]), ["svc/a", "svc/ab"]);
+    drop(other);
+    assert!(registry.prune(&["rt", "out", "service", "svc/a"]));
+    assert_eq!(registry.snapshot().children(&["rt", "out", "service"]), ["svc/ab"]);
+    kept.inc();
+    assert_eq!(registry.snapshot().counter(&["rt", "out", "service", "svc/ab", "requests"]), 1);
+}
+
+#[test]
+fn children_beyond_the_limit_share_one_series_until_some_are_pruned() {
+    let registry = Registry::new(Limits { children: 2, ..Limits::default() });
+    let shard = registry.shard();
+    for name in ["a", "b", "c", "d", "a"] {
+        shard.counter(&["service", name, "requests"]).inc();
+    }
+    let snapshot = registry.snapshot();
+    assert_eq!(snapshot.counter(&["service", "a", "requests"]), 2);
+    assert_eq!(snapshot.counter(&["service", OVERFLOW, "requests"]), 2);
+    assert!(registry.prune(&["service", "a"]));
+    shard.counter(&["service", "e", "requests"]).inc();
+    assert_eq!(registry.snapshot().counter(&["service", "e", "requests"]), 1);
+}
+
+#[test]
+fn a_histogram_shows_the_running_window_and_later_the_last_whole_one() {
+    let registry = Registry::new(Limits { window: Duration::from_secs(60), ..Limits::default() });
+    let stat = registry.shard().stat(&["took"]);
+    let count = || registry.snapshot().stat(&["took"]).map(|summary| summary.count);
+    registry.tick(Duration::from_secs(100));
+    stat.record(5);
+    assert_eq!(count(), Some(1));
+    registry.tick(Duration::from_secs(159));
+    stat.record(6);
+    assert_eq!(count(), Some(2));
+    registry.tick(Duration::from_secs(160));
+    stat.record(7);
+    assert_eq!(count(), Some(2), "the last whole window");
+    registry.tick(Duration::from_secs(220));
+    assert_eq!(registry.snapshot().stat(&["took"]).map(|summary| (summary.count, summary.max)), Some((1, 7)));
+    registry.end_window();
+    assert_eq!(count(), Some(0));
+}
+
+#[test]
+fn history_columns_hold_differences_and_forget_the_oldest() {
+    let registry = Registry::default();
+    let shard = registry.shard();
+    let scope = ["rt", "out", "service", "svc/web"];
+    let requests = shard.counter(&["rt", "out", "service", "svc/web", "requests"]);
+    let failures = shard.counter(&["rt", "out", "service", "svc/web", "failures"]);
+    let latency = shard.stat(&["rt", "out", "service", "svc/web", "request_latency_ms"]);
+    let mut history = History::new(2);
+    for second in [5, 10, 15] {
+        requests.add(second);
+        failures.inc();
+        latency.record(second);
+        history.sample(&registry, Duration::from_secs(second));
+    }
+    let series = history.get(&scope).expect("sampled");
+    let shown = series.columns().map(|column| (column.requests, column.failures, column.latency_ms.quantile(0.5)));
+    assert_eq!(shown.collect::<Vec<_>>(), [(10, 1, 10), (15, 1, 15)]);
+    let total = series.total(Duration::from_secs(5));
+    assert_eq!((total.requests, total.length, total.latency_ms.count()), (25, Duration::from_secs(10), 2));
+    drop((requests, failures, latency));
+    registry.prune(&scope);
+    history.sample(&registry, Duration::from_secs(20));
+    assert_eq!(history.get(&scope).map(|series| series.columns().count()), None);
+}
+
+#[test]
+fn the_process_describes_itself() {
+    let registry = Registry::default();
+    telemetry::register_process(&registry);
+    let snapshot = registry.snapshot();
+    assert!(snapshot.gauge(&["process", "resident_bytes"]).expect("gauge") > 100_000.0);
+    assert!(snapshot.gauge(&["process", "threads"]).expect("gauge") >= 1.0);
+    assert!(snapshot.gauge(&["jvm", "num_cpus"]).expect("gauge") >= 1.0);
+}
