@@ -404,7 +404,7 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
             left -= share(class);
             left < 0.0
         });
-        weighted.or_else(|| self.classes.iter().filter(usable).next_back())
+        weighted.or_else(|| self.classes.iter().rfind(usable))
     }
 
     /// After luck failed: an open endpoint if there is one. The original would take one more random pair;
