@@ -61,7 +61,8 @@ fn outstanding_requests_spread_evenly() {
 
 #[test]
 fn idle_endpoints_are_drawn_uniformly_and_classes_by_weight_and_size() {
-    let cases: [(&[(u32, f64)], &[f64]); 2] =
+    type Case = (&'static [(u32, f64)], &'static [f64]);
+    let cases: [Case; 2] =
         [(&[(0, 1.0), (1, 1.0), (2, 1.0)], &[1.0, 1.0, 1.0]), (&[(0, 3.0), (1, 1.0), (2, 1.0)], &[3.0, 1.0, 1.0])];
     for (endpoints, shares) in cases {
         let mut balancer = balancer(endpoints);
