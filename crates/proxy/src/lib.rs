@@ -1,1 +1,3 @@
-//! proxy
+//! The data plane, and the admin server of its process.
+
+pub mod admin;

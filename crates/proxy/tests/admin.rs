@@ -1,0 +1,313 @@
+//! The admin server over fakes: each endpoint's status and shape.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use names::{Dtab, NameTree, Path};
+use naming::{Addr, BoundTree, Endpoint, Explain, ExplainError, Interpreter, Live, Served, State};
+use proxy::admin::{
+    Attempt, ClientStatus, Level, Levels, RecentRequest, RouterSource, Security, SecurityConfig, Sources, Status,
+    UnknownLevel, routes,
+};
+use serde_json::{Value, json};
+use telemetry::Registry;
+use tokio::sync::mpsc;
+
+/// Explains by one look-up in the dtab that it is given.
+struct OneStep;
+
+type Explained<'a> = Pin<Box<dyn Future<Output = Result<Arc<Explain>, ExplainError>> + Send + 'a>>;
+
+impl Interpreter for OneStep {
+    fn bind(&self, _: &Dtab, _: &Path) -> Live<BoundTree> {
+        Live::pending()
+    }
+
+    fn explain<'a>(&'a self, local: &'a Dtab, path: &'a Path) -> Explained<'a> {
+        Box::pin(async move {
+            match path.to_string().as_str() {
+                "/slow" => std::future::pending().await,
+                "/broken" => return Err(ExplainError::Failed("it broke".into())),
+                "/const" => return Err(ExplainError::Unsupported),
+                _ => {}
+            }
+            let neg = Explain::Neg { path: Some(path.clone()), dentry: None };
+            let Some((_, entry)) = local.matching(path).into_iter().next() else { return Ok(Arc::new(neg)) };
+            let NameTree::Leaf(next) = entry.rewrite(path) else { return Ok(Arc::new(neg)) };
+            let next = Box::new(Explain::Neg { path: Some(next), dentry: Some(entry.clone()) });
+            Ok(Arc::new(Explain::Delegate { path: path.clone(), dentry: None, next }))
+        })
+    }
+
+    fn served(&self) -> Live<Served> {
+        Live::constant(Served {
+            namespace: Some("internal".into()),
+            version: Some("AAAAAAAAAAI=".into()),
+            confirmed: None,
+            stale: None,
+        })
+    }
+
+    fn bound_names(&self) -> Live<Arc<[Path]>> {
+        Live::constant(Arc::from([path("/#/io.l5d.fs/web"), path("/#/io.l5d.fs/api")]))
+    }
+
+    fn state(&self) -> Value {
+        json!({ "watching": 3 })
+    }
+}
+
+struct Fixed;
+
+impl Status for Fixed {
+    fn clients(&self) -> Vec<ClientStatus> {
+        let endpoint = Endpoint { addr: ([127, 0, 0, 1], 8080).into(), weight: 1.0, meta: Arc::default() };
+        let addr = State::Ok(Addr::Bound { endpoints: Arc::from([endpoint]), meta: Arc::default() });
+        let failed = State::Failed("no route".into());
+        [("/#/io.l5d.fs/web", addr), ("/#/io.l5d.fs/new", State::Pending), ("/#/io.l5d.fs/bad", failed)]
+            .map(|(id, addr)| ClientStatus { id: id.into(), addr })
+            .into()
+    }
+
+    fn requests(&self) -> Vec<RecentRequest> {
+        let fine = request(1, "", Some(200), 1_000);
+        let overridden = request(2, "/svc => /tmp", Some(200), 900_000);
+        let failed = RecentRequest { error: Some("no route".into()), ..request(3, "", Some(502), 2_000) };
+        vec![failed, overridden, fine]
+    }
+}
+
+fn request(id: u64, local_dtab: &str, status: Option<u16>, total_micros: u64) -> RecentRequest {
+    let attempt = Attempt {
+        client: "/#/io.l5d.fs/web".into(),
+        share: Some(0.1),
+        endpoint: Some(([127, 0, 0, 1], 8080).into()),
+        status,
+        error: None,
+        micros: 700,
+    };
+    RecentRequest {
+        id,
+        time: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
+        peer: None,
+        method: "GET".into(),
+        host: Some("world".into()),
+        uri: "/".into(),
+        name: Some("/svc/world".into()),
+        local_dtab: local_dtab.into(),
+        bound_under: Dtab::read(local_dtab).expect("a dtab"),
+        dtab_version: Some("AAAAAAAAAAE=".into()),
+        attempts: vec![attempt],
+        status,
+        error: None,
+        total_micros,
+    }
+}
+
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<String, String>>);
+
+impl Levels for Kept {
+    fn all(&self) -> Vec<Level> {
+        let kept = self.0.lock().expect("not poisoned");
+        kept.iter().map(|(logger, level)| Level { logger: logger.clone(), level: level.clone() }).collect()
+    }
+
+    fn set(&self, logger: &str, level: &str) -> Result<(), UnknownLevel> {
+        if level != "DEBUG" {
+            return Err(UnknownLevel(level.into()));
+        }
+        self.0.lock().expect("not poisoned").insert(logger.into(), level.into());
+        Ok(())
+    }
+}
+
+fn path(text: &str) -> Path {
+    Path::read(text).expect("a path")
+}
+
+struct Server {
+    base: String,
+    client: reqwest::Client,
+    shutdown: mpsc::Receiver<Option<Duration>>,
+}
+
+async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
+    let registry = Registry::default();
+    registry.shared_counter(&["rt", "out", "service", "svc/world", "requests"]).add(8);
+    let (sender, shutdown) = mpsc::channel(1);
+    let router = RouterSource {
+        label: "out".into(),
+        interpreter_kind: "io.l5d.namerd.http".into(),
+        interpreter: Arc::new(OneStep),
+        status: Arc::new(Fixed),
+    };
+    let mut sources = Sources {
+        registry,
+        history: Arc::default(),
+        routers: vec![router],
+        namers: Vec::new(),
+        bare: Arc::new(OneStep),
+        config: json!({ "routers": [{ "protocol": "http" }] }),
+        levels: Some(Arc::new(Kept::default())),
+        shutdown: sender,
+        security: Security::build(SecurityConfig::default()).expect("valid"),
+        version: "switchyard 0.1.0".into(),
+    };
+    change(&mut sources);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, routes(sources)).await });
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    Server { base, client, shutdown }
+}
+
+impl Server {
+    async fn get(&self, path: &str) -> (u16, String) {
+        answer(self.client.get(format!("{}{path}", self.base))).await
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).expect(path)
+    }
+
+    async fn post(&self, path: &str, kind: &str, body: &str) -> (u16, String) {
+        let request = self.client.post(format!("{}{path}", self.base));
+        answer(request.header("content-type", kind.to_owned()).body(body.to_owned())).await
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, String) {
+    let response = request.send().await.expect("an answer");
+    (response.status().as_u16(), response.text().await.expect("a body"))
+}
+
+#[tokio::test]
+async fn simple_endpoints_answer_as_the_original() {
+    let server = serve(|_| {}).await;
+    assert_eq!(server.get("/admin/ping").await, (200, "pong".into()));
+    assert_eq!(server.json("/config.json").await, json!({ "routers": [{ "protocol": "http" }] }));
+    assert_eq!(server.json("/bound-names.json").await, json!(["/#/io.l5d.fs/api", "/#/io.l5d.fs/web"]));
+    let clients = json!({
+        "/#/io.l5d.fs/web": { "state": "bound", "addresses": ["127.0.0.1:8080"] },
+        "/#/io.l5d.fs/new": { "state": "Pending" },
+        "/#/io.l5d.fs/bad": { "state": "Failed: no route" },
+    });
+    assert_eq!(server.json("/client_state.json").await, clients);
+    let (_, index) = server.get("/admin").await;
+    assert!(
+        index.contains("/admin/ping\n") && index.contains("/out/interpreter_state/io.l5d.namerd.http/internal.json\n")
+    );
+    assert!(index.lines().is_sorted());
+    assert_eq!(server.json("/out/interpreter_state/io.l5d.namerd.http/internal.json").await, json!({ "watching": 3 }));
+    for missing in
+        ["/nothing", "/metrics.json", "/admin/metrics", "/namer_state/x.json", "/out/interpreter_state/x.json"]
+    {
+        assert_eq!(server.get(missing).await.0, 404, "{missing}");
+    }
+    assert_eq!(server.json("/admin/server_info").await["version"], "0.1.0");
+}
+
+#[tokio::test]
+async fn metrics_are_shown_in_both_shapes() {
+    let server = serve(|_| {}).await;
+    assert_eq!(server.json("/admin/metrics.json").await, json!({ "rt/out/service/svc/world/requests": 8 }));
+    assert_eq!(
+        server.json("/admin/metrics.json?tree=1&q=rt/out/service").await,
+        json!({ "svc/world": { "requests": { "counter": 8 } } })
+    );
+    let (status, body) = server.get("/admin/metrics.json?q=no").await;
+    assert_eq!((status, body.as_str()), (404, r#"{"error":"No such subtree: no"}"#));
+    let expected = "rt:service:requests{rt=\"out\", service=\"svc/world\"} 8\n";
+    assert_eq!(server.get("/admin/metrics/prometheus").await, (200, expected.into()));
+}
+
+#[tokio::test]
+async fn delegations_and_their_errors_are_the_originals() {
+    let server = serve(|_| {}).await;
+    let delegated = r#"{"type":"delegate","path":"/foo","delegate":{"type":"neg","path":"/bar","dentry":{"prefix":"/foo","dst":"/bar"}}}"#;
+    let cases = [
+        ("?dtab=/foo%3D%3E/bar&path=/foo", 200, delegated),
+        ("?namespace=out&dtab=/foo%3D%3E/bar&path=/foo", 200, delegated),
+        ("?path=/foo", 200, r#"{"type":"neg","path":"/foo"}"#),
+        ("?namespace=ghost&path=/foo", 501, "Name Interpreter for ghost cannot show delegations"),
+        ("?namespace=out&path=/const", 501, "Name Interpreter for out cannot show delegations"),
+        ("?path=/broken", 500, "it broke"),
+        ("?path=/slow", 503, "Request timed out."),
+        ("?path=x", 400, "Invalid path: x / '/' expected but 'x' found at '[x]'"),
+    ];
+    for (query, status, body) in cases {
+        assert_eq!(server.get(&format!("/delegator.json{query}")).await, (status, body.to_owned()), "{query}");
+    }
+    assert!(server.get("/delegator.json?path=/x&dtab=oops").await.1.starts_with("Invalid dtab: "));
+    let posted = r#"{"namespace":"out","dtab":"/foo=>/bar","path":"/foo"}"#;
+    assert_eq!(server.post("/delegator.json", "application/json", posted).await, (200, delegated.to_owned()));
+    assert_eq!(server.post("/delegator.json", "text/plain", posted).await.0, 415);
+    let bad_path = server.post("/delegator.json", "application/json", r#"{"dtab":"","path":"x"}"#).await;
+    assert_eq!(bad_path, (400, "Invalid path: '/' expected but 'x' found at '[x]'".into()));
+    let malformed = server.post("/delegator.json", "application/json", "{").await;
+    assert_eq!(malformed, (400, "Malformed delegation request: {".into()));
+    let put = server.client.put(format!("{}/delegator.json", server.base));
+    assert_eq!(answer(put).await.0, 405);
+}
+
+#[tokio::test]
+async fn a_shutdown_needs_post_and_hands_on_its_grace() {
+    let mut server = serve(|_| {}).await;
+    let refused = server.client.get(format!("{}/admin/shutdown", server.base)).send().await.expect("an answer");
+    assert_eq!((refused.status().as_u16(), refused.headers()["allow"].to_str().ok()), (405, Some("POST")));
+    assert_eq!(server.post("/admin/shutdown?grace=nonsense", "text/plain", "").await.0, 400);
+    assert!(server.shutdown.try_recv().is_err());
+    let accepted = server.post("/admin/shutdown?grace=5.seconds", "text/plain", "").await;
+    assert_eq!(accepted, (200, "quitting\n".into()));
+    assert_eq!(server.shutdown.recv().await, Some(Some(Duration::from_secs(5))));
+    server.post("/admin/shutdown", "text/plain", "").await;
+    assert_eq!(server.shutdown.recv().await, Some(None));
+}
+
+#[tokio::test]
+async fn levels_change_where_the_process_allows_it() {
+    let server = serve(|_| {}).await;
+    let form = "application/x-www-form-urlencoded";
+    let changed = server.post("/logging.json", form, "logger=root&level=DEBUG").await;
+    assert_eq!(changed, (200, r#"[{"logger":"root","level":"DEBUG"}]"#.into()));
+    assert_eq!(server.get("/logging.json").await, changed);
+    assert_eq!(server.post("/logging.json", form, "logger=root").await.0, 400);
+    assert_eq!(server.post("/logging.json", form, "logger=root&level=LOUD").await.0, 400);
+    let fixed = serve(|sources| sources.levels = None).await;
+    assert_eq!(fixed.get("/logging.json").await.0, 501);
+}
+
+#[tokio::test]
+async fn recent_requests_are_filtered_and_explained() {
+    let server = serve(|_| {}).await;
+    let ids = async |query: &str| {
+        let list = server.json(&format!("/admin/requests.json{query}")).await;
+        list.as_array().expect("a list").iter().map(|request| request["id"].as_u64()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("").await, [Some(3), Some(2), Some(1)]);
+    assert_eq!(ids("?filter=failed").await, [Some(3)]);
+    assert_eq!(ids("?filter=overridden").await, [Some(2)]);
+    assert_eq!(ids("?filter=slow&router=out").await, [Some(2)]);
+    assert_eq!(ids("?filter=slow&slowMs=2&limit=1").await, [Some(3)]);
+    assert_eq!(server.get("/admin/requests.json?filter=odd").await.0, 400);
+    assert_eq!(server.get("/admin/requests.json?router=ghost").await.0, 404);
+    let why = server.json("/admin/requests/2").await;
+    assert_eq!(why["remarkable"][0], json!({ "kind": "overridden", "why": "the request brought /svc => /tmp" }));
+    assert_eq!((&why["dtabVersion"], &why["dtabVersionNow"]), (&json!("AAAAAAAAAAE="), &json!("AAAAAAAAAAI=")));
+    assert_eq!(why["explained"]["delegate"]["path"], "/tmp/world");
+    assert_eq!((&why["ourMicros"], &why["retries"]), (&json!(899_300), &json!(0)));
+    assert_eq!(server.get("/admin/requests/99").await.0, 404);
+}
+
+#[tokio::test]
+async fn security_keys_hide_what_they_should() {
+    let config = SecurityConfig { control_enabled: false, ..SecurityConfig::default() };
+    let server = serve(|sources| sources.security = Security::build(config).expect("valid")).await;
+    assert_eq!(server.post("/admin/shutdown", "text/plain", "").await.0, 404);
+    assert_eq!(server.get("/admin/ping").await.0, 200);
+}
