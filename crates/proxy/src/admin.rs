@@ -14,6 +14,7 @@ mod delegator;
 mod explained;
 mod levels;
 mod metrics;
+mod overview;
 mod requests;
 mod security;
 mod state;
@@ -104,6 +105,7 @@ const FIXED: &[&str] = &[
     "/admin/index.txt",
     "/admin/metrics.json",
     "/admin/metrics/prometheus",
+    "/admin/overview.json",
     "/admin/ping",
     "/admin/requests.json",
     "/admin/server_info",
@@ -135,6 +137,7 @@ pub fn routes(sources: Sources) -> Router {
         .route("/bound-names.json", get(state::bound_names))
         .route("/client_state.json", get(state::clients))
         .route("/logging.json", any(levels::answer))
+        .route("/admin/overview.json", get(overview::answer))
         .route("/admin/requests.json", get(requests::list))
         .route("/admin/requests/{id}", get(requests::why))
         .route("/namer_state/{*name}", get(state::namer))

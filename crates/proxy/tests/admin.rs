@@ -305,6 +305,35 @@ async fn recent_requests_are_filtered_and_explained() {
 }
 
 #[tokio::test]
+async fn the_overview_tells_what_was_measured_and_null_for_the_rest() {
+    let server = serve(|sources| {
+        let mut history = sources.history.lock().expect("not poisoned");
+        history.sample(&sources.registry, Duration::from_secs(1));
+        let client = ["rt", "out", "client", "#/io.l5d.fs/web", "requests"];
+        sources.registry.shared_counter(&client).add(30);
+        sources
+            .registry
+            .shared_counter(&["rt", "out", "client", "#/io.l5d.fs/web", "service", "svc/world", "requests"])
+            .inc();
+        history.sample(&sources.registry, Duration::from_secs(6));
+    })
+    .await;
+    let overview = server.json("/admin/overview.json").await;
+    assert_eq!(overview["process"]["residentBytes"], Value::Null);
+    let router = &overview["routers"][0];
+    assert_eq!(router["interpreter"]["version"], "AAAAAAAAAAI=");
+    assert_eq!(router["services"][0]["requests"], 8);
+    let client = &router["clients"][0];
+    assert_eq!(client["addr"]["endpoints"][0]["addr"], "127.0.0.1:8080");
+    assert_eq!(client["services"], json!([{ "requests": 1, "failures": 0, "name": "svc/world" }]));
+    let last = json!({ "seconds": 5.0, "requests": 30, "failures": 0, "perSecond": 6.0, "latencyMs": null });
+    assert_eq!((&client["last"], &client["columns"]), (&last, &Value::Null));
+    let chosen = server.json("/admin/overview.json?router=out").await;
+    assert_eq!(chosen["routers"][0]["services"][0]["columns"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.get("/admin/overview.json?router=ghost").await.0, 404);
+}
+
+#[tokio::test]
 async fn security_keys_hide_what_they_should() {
     let config = SecurityConfig { control_enabled: false, ..SecurityConfig::default() };
     let server = serve(|sources| sources.security = Security::build(config).expect("valid")).await;

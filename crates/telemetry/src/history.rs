@@ -71,7 +71,8 @@ impl History {
         History { columns, sampled: None, series: BTreeMap::new() }
     }
 
-    /// Ends a column. Parts that were pruned from the registry are forgotten.
+    /// Ends a column; the very first call only takes totals. Parts that were pruned from the registry are
+    /// forgotten.
     pub fn sample(&mut self, registry: &Registry, now: Duration) {
         let length = self.sampled.map_or(Duration::ZERO, |sampled| now.saturating_sub(sampled));
         let snapshot = registry.snapshot();
@@ -94,13 +95,16 @@ impl History {
             let reading =
                 readings.get(&format!("{}\0request_latency_ms", part.join("\0"))).cloned().unwrap_or_default();
             let series = self.series.entry(part).or_default();
-            series.columns.push_back(Column {
-                end: now,
-                length,
-                requests: requests.saturating_sub(series.totals.0),
-                failures: failures.saturating_sub(series.totals.1),
-                latency_ms: reading.since(&series.reading),
-            });
+            // The first sample only says where counting starts: it has no length.
+            if self.sampled.is_some() {
+                series.columns.push_back(Column {
+                    end: now,
+                    length,
+                    requests: requests.saturating_sub(series.totals.0),
+                    failures: failures.saturating_sub(series.totals.1),
+                    latency_ms: reading.since(&series.reading),
+                });
+            }
             while series.columns.len() > self.columns {
                 series.columns.pop_front();
             }

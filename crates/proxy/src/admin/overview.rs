@@ -1,0 +1,149 @@
+//! `/admin/overview.json`: the process and its routers in figures, for pages and for scripts.
+//!
+//! `last` sums up the last minute of the history, `columns` (only of the router that `?router=LABEL`
+//! names) are the ten minutes behind it. What was not measured is `null`, never 0.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use naming::{Addr, State as Known};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use telemetry::{Column, History, Snapshot};
+
+use super::{ClientStatus, Context, RouterSource, Shared, json as json_answer, json_error};
+
+const LAST: Duration = Duration::from_secs(60);
+
+#[derive(Deserialize)]
+pub(crate) struct OverviewQuery {
+    router: Option<String>,
+}
+
+pub(crate) async fn answer(State(context): State<Shared>, Query(query): Query<OverviewQuery>) -> Response {
+    if let Some(label) = query.router.as_deref().filter(|label| context.router(label).is_none()) {
+        return json_error(StatusCode::NOT_FOUND, &format!("no router is called {label}"));
+    }
+    let snapshot = context.sources.registry.snapshot();
+    let history = context.sources.history.lock().unwrap_or_else(PoisonError::into_inner);
+    let figures = Figures { snapshot: &snapshot, history: &history };
+    let chosen = |router: &RouterSource| query.router.as_ref().is_none_or(|label| *label == router.label);
+    let routers = context.sources.routers.iter().filter(|router| chosen(router));
+    let routers = routers.map(|router| figures.router(router, query.router.is_some())).collect::<Vec<_>>();
+    let overview = json!({ "process": process(&context, &snapshot), "routers": routers });
+    json_answer(StatusCode::OK, overview.to_string())
+}
+
+fn process(context: &Context, snapshot: &Snapshot) -> Value {
+    json!({
+        "version": context.sources.version,
+        "pid": std::process::id(),
+        "uptimeMs": context.started.elapsed().as_millis() as u64,
+        "residentBytes": snapshot.gauge(&["process", "resident_bytes"]),
+        "cpuSeconds": snapshot.gauge(&["process", "cpu_seconds"]),
+    })
+}
+
+struct Figures<'a> {
+    snapshot: &'a Snapshot,
+    history: &'a History,
+}
+
+impl Figures<'_> {
+    fn router(&self, router: &RouterSource, with_columns: bool) -> Value {
+        let label = router.label.as_str();
+        let parts = |kind: &str| {
+            let names = self.snapshot.children(&["rt", label, kind]);
+            names.iter().map(|name| self.part(&["rt", label, kind, name], with_columns)).collect::<Vec<_>>()
+        };
+        let statuses = router.status.clients();
+        let mut clients = parts("client");
+        for client in &mut clients {
+            let name = client["name"].as_str().unwrap_or_default().to_owned();
+            let services = self.snapshot.children(&["rt", label, "client", &name, "service"]);
+            client["services"] = services.into_iter().map(|service| self.share(label, &name, service)).collect();
+            let status = statuses.iter().find(|status| status.id.trim_start_matches('/') == name);
+            client["addr"] = json!(status.map(addr));
+        }
+        json!({
+            "label": label,
+            "interpreter": interpreter(router),
+            "servers": parts("server"),
+            "services": parts("service"),
+            "clients": clients,
+        })
+    }
+
+    fn part(&self, path: &[&str; 4], with_columns: bool) -> Value {
+        let below = |name: &'static str| [path[0], path[1], path[2], path[3], name];
+        let series = self.history.get(path);
+        let newest = series.and_then(|series| series.columns().next_back()).map(|column| column.end);
+        let last = series.zip(newest).map(|(series, newest)| series.total(newest.saturating_sub(LAST)));
+        let mut part = json!({
+            "name": path[3],
+            "requests": self.snapshot.counter(&below("requests")),
+            "failures": self.snapshot.counter(&below("failures")),
+            "pending": self.snapshot.gauge(&below("pending")),
+            "last": last.as_ref().map(figures),
+        });
+        if with_columns {
+            part["columns"] = series.into_iter().flat_map(|series| series.columns()).map(figures).collect();
+        }
+        part
+    }
+
+    /// What one service sent through one client.
+    fn share(&self, label: &str, client: &str, service: String) -> Value {
+        let count = |name| self.snapshot.counter(&["rt", label, "client", client, "service", &service, name]);
+        json!({ "requests": count("requests"), "failures": count("failures"), "name": service })
+    }
+}
+
+fn figures(column: &Column) -> Value {
+    let seconds = column.length.as_secs_f64();
+    let summary = column.latency_ms.summary();
+    let latency = (summary.count > 0)
+        .then(|| json!({ "p50": summary.p50, "p90": summary.p90, "p99": summary.p99, "max": summary.max }));
+    json!({
+        "seconds": seconds,
+        "requests": column.requests,
+        "failures": column.failures,
+        "perSecond": (seconds > 0.0).then(|| column.requests as f64 / seconds),
+        "latencyMs": latency,
+    })
+}
+
+fn interpreter(router: &RouterSource) -> Value {
+    let (served, stale) = match router.interpreter.served().get() {
+        Known::Ok(served) => {
+            let stale = served.stale.clone();
+            (Some(served), stale)
+        }
+        Known::Pending => (None, None),
+        Known::Failed(why) => (None, Some(why)),
+    };
+    let confirmed = served.as_ref().and_then(|served| served.confirmed);
+    let confirmed = confirmed.and_then(|time| jiff::Timestamp::try_from(time).ok()).map(|time| format!("{time:.3}"));
+    json!({
+        "kind": router.interpreter_kind,
+        "namespace": served.as_ref().and_then(|served| served.namespace.as_deref()),
+        "version": served.as_ref().and_then(|served| served.version.as_deref()),
+        "confirmed": confirmed,
+        "stale": stale.as_deref(),
+    })
+}
+
+fn addr(client: &ClientStatus) -> Value {
+    match &client.addr {
+        Known::Ok(Addr::Bound { endpoints, .. }) => {
+            let endpoint = |endpoint: &naming::Endpoint| json!({ "addr": endpoint.addr, "weight": endpoint.weight });
+            json!({ "state": "bound", "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>() })
+        }
+        Known::Ok(Addr::Neg) => json!({ "state": "neg" }),
+        Known::Ok(Addr::Failed(why)) | Known::Failed(why) => json!({ "state": "failed", "cause": why.as_ref() }),
+        Known::Pending => json!({ "state": "pending" }),
+    }
+}
