@@ -334,6 +334,18 @@ async fn the_overview_tells_what_was_measured_and_null_for_the_rest() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_origin_cannot_stop_a_router() {
+    let mut server = serve(|_| {}).await;
+    let statuses =
+        [("https://elsewhere.example".to_owned(), 403), ("null".to_owned(), 403), (server.base.clone(), 200)];
+    for (origin, status) in statuses {
+        let post = server.client.post(format!("{}/admin/shutdown", server.base)).header("origin", &origin);
+        assert_eq!(answer(post).await.0, status, "{origin}");
+        assert_eq!(server.shutdown.try_recv().is_ok(), status == 200, "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn security_keys_hide_what_they_should() {
     let config = SecurityConfig { control_enabled: false, ..SecurityConfig::default() };
     let server = serve(|sources| sources.security = Security::build(config).expect("valid")).await;

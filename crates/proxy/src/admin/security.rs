@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +84,27 @@ impl Security {
 }
 
 pub(crate) async fn check(State(security): State<Arc<Security>>, request: Request, next: Next) -> Response {
-    if security.allows(request.uri().path()) { next.run(request).await } else { not_found("no such page") }
+    if !security.allows(request.uri().path()) {
+        return not_found("no such page");
+    }
+    if !is_safe(request.method()) && is_foreign(request.headers()) {
+        return (StatusCode::FORBIDDEN, "a page of another origin may not do this\n").into_response();
+    }
+    next.run(request).await
+}
+
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
+/// Browsers say which page sends a form; without this, any web page could stop a router on its reader's
+/// machine. Command-line clients send no `Origin`.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let origin = origin.to_str().unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.is_none() || authority != host
 }
 
 fn compiled(key: &str, expressions: &[String]) -> Result<Vec<Regex>, SecurityError> {
