@@ -18,7 +18,10 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Addr {
     /// Sorted by address, without duplicates; may be empty.
-    Bound { endpoints: Arc<[Endpoint]>, meta: Arc<Meta> },
+    Bound {
+        endpoints: Arc<[Endpoint]>,
+        meta: Arc<Meta>,
+    },
     /// No such thing (any more).
     Neg,
     Failed(Arc<str>),

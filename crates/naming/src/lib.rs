@@ -3,13 +3,23 @@
 //! Knows no protocol and no concrete namer. See `Live` for how a value stays current.
 
 mod addr;
+mod bind;
+mod configured;
 mod explain;
+mod explainer;
 mod interpreter;
+pub mod json;
 mod live;
+mod lookups;
 mod namer;
+mod shared;
+mod transformed;
 
 pub use addr::{Addr, Endpoint, Meta};
+pub use configured::ConfiguredInterpreter;
 pub use explain::{Explain, ExplainError};
-pub use interpreter::{Bound, BoundTree, Interpreter, Served};
+pub use interpreter::{Bound, BoundTree, Explaining, Interpreter, Served};
 pub use live::{Live, Publisher, State};
-pub use namer::{Name, Namer, NamerTree, Transformer};
+pub use namer::{Name, Namer, NamerTree, Namers, Transformer};
+pub use shared::{Fed, Shared};
+pub use transformed::{AddrMap, Transformed, TransformedNamer};
