@@ -5,6 +5,7 @@
 
 mod dtab;
 mod error;
+mod matcher;
 mod parser;
 mod path;
 mod tree;
@@ -12,5 +13,6 @@ mod weight;
 
 pub use dtab::{Dentry, Dtab, Elem, Prefix};
 pub use error::ParseError;
+pub use matcher::PathMatcher;
 pub use path::{Label, Path};
 pub use tree::{NameTree, Weighted};
