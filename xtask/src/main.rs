@@ -17,9 +17,7 @@ only tests whose name contains one of them.
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
-        Some((task, filters))
-            if task == "test" && !filters.iter().any(|filter| filter.starts_with('-')) =>
-        {
+        Some((task, filters)) if task == "test" && !filters.iter().any(|filter| filter.starts_with('-')) => {
             needs::set_up().and_then(|()| tests::run(filters))
         }
         _ => {

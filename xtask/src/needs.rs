@@ -13,37 +13,22 @@ struct Need {
 }
 
 const NEEDS: &[Need] = &[
-    Need {
-        what_for: "the pipeline clones repositories",
-        programs: &["git"],
-        package: "git",
-    },
+    Need { what_for: "the pipeline clones repositories", programs: &["git"], package: "git" },
     Need {
         what_for: "the pages are tested in a real browser",
-        programs: &[
-            "chromium",
-            "chromium-browser",
-            "google-chrome",
-            "google-chrome-stable",
-        ],
+        programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
         package: "chromium",
     },
 ];
 
 /// Sees to it that everything is there, or says exactly what is not.
 pub fn set_up() -> anyhow::Result<()> {
-    let missing: Vec<&Need> = NEEDS
-        .iter()
-        .filter(|need| find(need.programs).is_none())
-        .collect();
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| find(need.programs).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    let command = format!(
-        "apt-get update && apt-get install -y --no-install-recommends {}",
-        packages.join(" ")
-    );
+    let command = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
     if is_root() && find(&["apt-get"]).is_some() {
         println!("== installing {}", packages.join(", "));
         let status = Command::new("sh")
@@ -72,18 +57,14 @@ pub fn set_up() -> anyhow::Result<()> {
 fn find(programs: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let candidates = programs.iter().flat_map(|program| {
-        directories
-            .iter()
-            .map(move |directory| directory.join(program))
-    });
+    let candidates =
+        programs.iter().flat_map(|program| directories.iter().map(move |directory| directory.join(program)));
     candidates.into_iter().find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(file)
-        .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(file).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
 fn is_root() -> bool {

@@ -30,24 +30,14 @@ pub fn run(filters: &[String]) -> anyhow::Result<()> {
             .env("INSTA_UPDATE", "no")
             .status()
             .with_context(|| format!("cannot start {}", binary.file.display()))?;
-        println!(
-            "== {} in {:.1} s",
-            binary.name,
-            begun.elapsed().as_secs_f64()
-        );
+        println!("== {} in {:.1} s", binary.name, begun.elapsed().as_secs_f64());
         if !status.success() {
             failed.push(binary.name.clone());
         }
     }
     if filters.is_empty() {
-        println!(
-            "== [{0}/{0}] examples in the documentation",
-            binaries.len() + 1
-        );
-        if !cargo(&["test", "--workspace", "--doc", "--quiet"])
-            .status()?
-            .success()
-        {
+        println!("== [{0}/{0}] examples in the documentation", binaries.len() + 1);
+        if !cargo(&["test", "--workspace", "--doc", "--quiet"]).status()?.success() {
             failed.push("documentation".to_owned());
         }
     }
@@ -60,59 +50,29 @@ pub fn run(filters: &[String]) -> anyhow::Result<()> {
 }
 
 fn build() -> anyhow::Result<Vec<Binary>> {
-    let output = cargo(&[
-        "test",
-        "--workspace",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ])
-    .stdout(Stdio::piped())
-    .spawn()
-    .context("cannot start cargo")?
-    .wait_with_output()?;
+    let output = cargo(&["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?
+        .wait_with_output()?;
     if !output.status.success() {
         bail!("the tests do not build");
     }
     let mut binaries = Vec::new();
-    for line in output
-        .stdout
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-    {
-        let message: Value =
-            serde_json::from_slice(line).context("cargo's messages do not read")?;
+    for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let message: Value = serde_json::from_slice(line).context("cargo's messages do not read")?;
         if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
             continue;
         }
-        let (Some(file), Some(manifest)) = (
-            message["executable"].as_str(),
-            message["manifest_path"].as_str(),
-        ) else {
+        let (Some(file), Some(manifest)) = (message["executable"].as_str(), message["manifest_path"].as_str()) else {
             continue;
         };
-        let directory = Path::new(manifest)
-            .parent()
-            .context("a manifest stands in a directory")?
-            .to_owned();
-        let package = directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let directory = Path::new(manifest).parent().context("a manifest stands in a directory")?.to_owned();
+        let package = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let target = message["target"]["name"].as_str().unwrap_or("?");
-        let is_unit = message["target"]["kind"]
-            .as_array()
-            .is_some_and(|kinds| !kinds.contains(&"test".into()));
-        let name = if is_unit {
-            format!("{package}: unit tests")
-        } else {
-            format!("{package}: {target}")
-        };
-        binaries.push(Binary {
-            name,
-            file: file.into(),
-            directory,
-        });
+        let is_unit = message["target"]["kind"].as_array().is_some_and(|kinds| !kinds.contains(&"test".into()));
+        let name = if is_unit { format!("{package}: unit tests") } else { format!("{package}: {target}") };
+        binaries.push(Binary { name, file: file.into(), directory });
     }
     // The quick ones first, end-to-end last: a mistake shows early.
     binaries.sort_by_key(|binary| (binary.name.starts_with("switchyard"), binary.name.clone()));

@@ -188,7 +188,7 @@ async fn feed(parts: Arc<Parts>, key: BindKey, fed: Arc<Fed<BoundTree, Binding>>
 pub(crate) fn publish_keeping_good(value: &Publisher<BoundTree>, state: State<BoundTree>) -> Option<Arc<str>> {
     let good = matches!(value.get(), State::Ok(_));
     match state {
-        State::Pending if good => Some("waiting for a namer".into()),
+        State::Pending if good => Some("waiting for a dtab or a namer".into()),
         State::Failed(why) if good => Some(why),
         state => {
             value.set_unless(state, is_same);

@@ -67,10 +67,7 @@ pub enum DeployState {
 
 impl DeployState {
     pub fn is_over(self) -> bool {
-        matches!(
-            self,
-            DeployState::Succeeded | DeployState::Reverted | DeployState::Failed
-        )
+        matches!(self, DeployState::Succeeded | DeployState::Reverted | DeployState::Failed)
     }
 }
 

@@ -177,10 +177,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            fleet_seconds: 30,
-            control_plane_seconds: 60,
-            lease_seconds: 60,
-        }
+        Limits { fleet_seconds: 30, control_plane_seconds: 60, lease_seconds: 60 }
     }
 }

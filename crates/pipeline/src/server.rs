@@ -17,10 +17,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] crate::ConfigError),
     #[error("cannot listen on {address} for the pipeline server")]
-    Listen {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Supervise(#[from] supervise::Error),
 }

@@ -22,17 +22,31 @@ pub enum Effect {
     /// Compare and set of the one entry: done if it holds one of `expected`; everything else is
     /// `Foreign`. An entry that holds `dst` already is done, except with `fence`, which writes all the
     /// same: the new version makes writes fail that may still be under way.
-    Write { expected: Vec<String>, dst: String, fence: bool },
+    Write {
+        expected: Vec<String>,
+        dst: String,
+        fence: bool,
+    },
     /// Starts and registers the new version; done when its instances are ready.
-    Start { version: String },
+    Start {
+        version: String,
+    },
     /// Asks the new version, through the routers and without a fallback.
-    Test { version: String },
+    Test {
+        version: String,
+    },
     /// Waits until each live router serves this version of the dtab.
-    AwaitFleet { dtab: String },
+    AwaitFleet {
+        dtab: String,
+    },
     /// Waits until neither the dtab nor any live router can send a request to `unused`.
-    Settle { unused: String },
+    Settle {
+        unused: String,
+    },
     /// Looks once more that nothing names it, then unregisters, drains and stops.
-    Remove { version: String },
+    Remove {
+        version: String,
+    },
     ReleaseLease,
 }
 
@@ -40,17 +54,31 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    Fetched { commit: Option<(String, String)>, text: String },
+    Fetched {
+        commit: Option<(String, String)>,
+        text: String,
+    },
     /// Lease taken, fleet serves, test passed, version started, settled, removed, lease released.
-    Done { detail: String },
+    Done {
+        detail: String,
+    },
     Inspected(Found),
-    Written { version: String },
+    Written {
+        version: String,
+    },
     /// The entry holds something that this deploy did not write. `None`: it is gone.
-    Foreign { found: Option<String> },
+    Foreign {
+        found: Option<String>,
+    },
     /// An entry still names the version that was to go.
-    StillUsed { entry: String, dst: String },
+    StillUsed {
+        entry: String,
+        dst: String,
+    },
     /// It did not work, or it is not known whether it did.
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
 }
 
 /// What `Inspect` saw.
@@ -69,14 +97,28 @@ pub struct Found {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Event {
-    Outcome { id: u64, outcome: Outcome },
+    Outcome {
+        id: u64,
+        outcome: Outcome,
+    },
     /// `stage`: the gate that was looked at, if the person said so.
-    Approve { actor: String, reason: Option<String>, stage: Option<String> },
-    Abort { actor: String, reason: Option<String> },
+    Approve {
+        actor: String,
+        reason: Option<String>,
+        stage: Option<String>,
+    },
+    Abort {
+        actor: String,
+        reason: Option<String>,
+    },
     /// Something the deploy rests on broke: instances of the new version, the lease, the journal's disk.
-    Trouble { reason: String },
+    Trouble {
+        reason: String,
+    },
     /// Try again what failed.
     Retry,
     /// Another deploy on the same entry takes over from this failed one.
-    Supersede { by: String },
+    Supersede {
+        by: String,
+    },
 }

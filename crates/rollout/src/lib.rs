@@ -20,6 +20,6 @@ mod version;
 
 pub use effect::{Effect, Event, Found, Numbered, Outcome};
 pub use machine::{Deploy, Facts, Refusal, StageRecord, StageState, State};
-pub use plan::{Gate, Plan, PlanError, Share, Step, CLEANUP, CLONE, DEPLOY};
+pub use plan::{CLEANUP, CLONE, DEPLOY, Gate, Plan, PlanError, Share, Step};
 pub use texts::{Kind, Level, Note};
 pub use version::{next, number, target};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{Effect, Event, Found, Numbered, Outcome};
 use crate::plan::Plan;
-use crate::texts::{by, Kind, Level, Note};
+use crate::texts::{Kind, Level, Note, by};
 use crate::version;
 
 /// The whole state of one deploy: store it, load it, and go on.
@@ -86,7 +86,9 @@ pub enum Refusal {
     Over(String),
     #[error("it is being reverted already")]
     Reverting,
-    #[error("too late to abort: {new} serves all requests and {current} is being taken away; deploy the old text again")]
+    #[error(
+        "too late to abort: {new} serves all requests and {current} is being taken away; deploy the old text again"
+    )]
     TooLate { new: String, current: String },
     #[error("only a failed deploy can be tried again or handed over")]
     NotFailed,
@@ -104,9 +106,15 @@ pub(crate) enum Phase {
     MarkFleet,
     Start,
     Test,
-    Gate { stage: usize },
-    Step { index: usize },
-    StepFleet { index: usize },
+    Gate {
+        stage: usize,
+    },
+    Step {
+        index: usize,
+    },
+    StepFleet {
+        index: usize,
+    },
     Commit,
     CommitSettle,
     CommitRemove,
@@ -115,7 +123,9 @@ pub(crate) enum Phase {
     Succeeded,
     Reverted,
     /// What to do again, once a person or time has mended it.
-    Stuck { forward: bool },
+    Stuck {
+        forward: bool,
+    },
 }
 
 impl Deploy {
@@ -378,9 +388,13 @@ impl Deploy {
             return self.go_back(format!("{entry} => {} : {why} ({live}/{service}-vN)", found.dst));
         };
         let Some(number) = version::number(service, current) else {
-            return self.go_back(format!("{entry} => {} : {current:?} is not {service}-vN, so it has no successor", found.dst));
+            return self.go_back(format!(
+                "{entry} => {} : {current:?} is not {service}-vN, so it has no successor",
+                found.dst
+            ));
         };
-        let kept = found.existing.iter().map(String::as_str).filter(|name| !found.leftovers.iter().any(|left| left == name));
+        let kept =
+            found.existing.iter().map(String::as_str).filter(|name| !found.leftovers.iter().any(|left| left == name));
         let Some(new) = version::next(service, number, kept) else {
             return self.go_back(format!("there is no version number after {current}"));
         };

@@ -33,7 +33,10 @@ pub struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Share {
-    Weights { new: f64, current: f64 },
+    Weights {
+        new: f64,
+        current: f64,
+    },
     /// All to the new version; the current one answers where the new one is not there.
     Failover,
 }
@@ -74,9 +77,13 @@ impl Plan {
             }
         }
         if self.live == self.marker {
-            return error("dtab.marker".to_owned(), "must differ from dtab.live, or nobody can see that a deploy is in flight");
+            return error(
+                "dtab.marker".to_owned(),
+                "must differ from dtab.live, or nobody can see that a deploy is in flight",
+            );
         }
-        if self.service.is_empty() || self.service.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)) {
+        if self.service.is_empty() || self.service.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
+        {
             return error("service".to_owned(), "use letters, digits, `-`, `_` and `.`");
         }
         if self.steps.is_empty() {
@@ -86,7 +93,10 @@ impl Plan {
             let Share::Weights { new, current } = step.share else { continue };
             for (name, weight, positive) in [("new", new, true), ("current", current, false)] {
                 if !weight.is_finite() || weight < 0.0 || (positive && weight == 0.0) {
-                    return error(format!("steps[{index}].weights.{name}"), &format!("{weight}: must be a number above zero"));
+                    return error(
+                        format!("steps[{index}].weights.{name}"),
+                        &format!("{weight}: must be a number above zero"),
+                    );
                 }
             }
         }

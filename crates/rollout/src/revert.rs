@@ -42,7 +42,9 @@ impl Deploy {
     pub(crate) fn foreign_edit(&mut self, found: Option<String>) {
         let entry = self.plan.entry.clone();
         let text = match &found {
-            Some(dst) => format!("somebody else changed the entry during the deploy: {entry} => {dst} . It was left as it is"),
+            Some(dst) => {
+                format!("somebody else changed the entry during the deploy: {entry} => {dst} . It was left as it is")
+            }
             None => format!("somebody else removed the entry {entry} during the deploy. It was left as it is"),
         };
         self.note(Kind::State, Level::Warning, None, text.clone());
@@ -115,7 +117,10 @@ impl Deploy {
             }
             // Part of the old version may be gone already, so neither way is safe without a person.
             Outcome::StillUsed { entry, dst } => {
-                self.stuck(format!("{current} cannot be taken away: somebody set {entry} => {dst} at the last moment"), true);
+                self.stuck(
+                    format!("{current} cannot be taken away: somebody set {entry} => {dst} at the last moment"),
+                    true,
+                );
             }
             Outcome::Failed { reason } => {
                 self.stuck(format!("{new} serves all requests, but {current} could not be taken away: {reason}"), true);

@@ -8,11 +8,11 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{tutorial, Random};
+use common::{Random, tutorial};
 use rollout::{Deploy, Effect, Event, Found, Numbered, Outcome, Plan, Share, State, Step};
 
 const INSTANCES: usize = 3;
-const SEEDS: u64 = 40000;
+const SEEDS: u64 = 4000;
 
 #[derive(Clone, Debug, Default)]
 struct Version {
@@ -140,7 +140,8 @@ impl World {
             Effect::Inspect => {
                 let dst = self.entry.clone().unwrap_or_default();
                 let existing: Vec<_> = self.versions.keys().cloned().collect();
-                let leftovers = existing.iter().filter(|v| *v == "world-v2" && self.user_of(v).is_none()).cloned().collect();
+                let leftovers =
+                    existing.iter().filter(|v| *v == "world-v2" && self.user_of(v).is_none()).cloned().collect();
                 Some(Outcome::Inspected(Found { dst, existing, leftovers }))
             }
             Effect::Write { expected, dst, fence } => self.write(expected, dst, *fence, progress),
@@ -295,7 +296,8 @@ fn history(seed: u64) -> (State, bool) {
             world.hand_edits = false;
         }
         let removing = matches!(server.deploy.outstanding().map(|o| &o.effect), Some(Effect::Remove { .. }));
-        world.passes(!removing && server.deploy.state() != State::Succeeded && server.deploy.state() != State::Reverted);
+        world
+            .passes(!removing && server.deploy.state() != State::Succeeded && server.deploy.state() != State::Reverted);
         world.check_routing();
         server.step(&mut world);
         if aborts && turn == abort_at {
@@ -312,7 +314,9 @@ fn history(seed: u64) -> (State, bool) {
             State::Waiting if world.fault(80) => {
                 server.event(&mut world, Event::Trouble { reason: "crash loop".to_owned() });
             }
-            State::Failed if world.random.one_in(5) && (turn < 600 || world.foreign.is_none()) => server.event(&mut world, Event::Retry),
+            State::Failed if world.random.one_in(5) && (turn < 600 || world.foreign.is_none()) => {
+                server.event(&mut world, Event::Retry)
+            }
             State::Succeeded | State::Reverted if turn > 40 => break,
             _ => {}
         }
@@ -382,7 +386,12 @@ fn every_history_ends_in_the_old_state_or_the_new_one() {
         }
     }
     println!("{ends:#?}");
-    for end in ["Succeeded, hand edit false", "Reverted, hand edit false", "Reverted, hand edit true", "Failed, hand edit true"] {
+    for end in [
+        "Succeeded, hand edit false",
+        "Reverted, hand edit false",
+        "Reverted, hand edit true",
+        "Failed, hand edit true",
+    ] {
         assert!(ends.get(end).is_some_and(|count| *count > 20), "too few histories end in {end}: {ends:?}");
     }
 }

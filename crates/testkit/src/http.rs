@@ -18,15 +18,11 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
@@ -52,10 +48,7 @@ impl Connection {
         let stream = TcpStream::connect(authority)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Connection {
-            stream: BufReader::new(stream),
-            is_open: true,
-        })
+        Ok(Connection { stream: BufReader::new(stream), is_open: true })
     }
 
     /// Sends these headers exactly, and `Content-Length` if there is a body; reads the answer.
@@ -77,11 +70,7 @@ impl Connection {
     fn answer(&mut self, has_no_body: bool) -> io::Result<Answer> {
         let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let line = self.line()?;
-        let status = line
-            .split(' ')
-            .nth(1)
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| broken(&line))?;
+        let status = line.split(' ').nth(1).and_then(|text| text.parse().ok()).ok_or_else(|| broken(&line))?;
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
@@ -91,35 +80,18 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(|| broken(&line))?;
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut answer = Answer {
-            status,
-            headers,
-            body: Vec::new(),
-        };
-        let closes = answer
-            .header("connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        let length = answer
-            .header("content-length")
-            .map(|text| text.parse::<u64>().map_err(|_| broken(text)))
-            .transpose()?;
-        let chunked = answer
-            .header("transfer-encoding")
-            .is_some_and(|value| value.contains("chunked"));
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        let closes = answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let length =
+            answer.header("content-length").map(|text| text.parse::<u64>().map_err(|_| broken(text))).transpose()?;
+        let chunked = answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked"));
         if has_no_body || status == 204 || status == 304 {
         } else if chunked {
             self.chunks(&mut answer.body)?;
         } else if let Some(length) = length {
-            let read = self
-                .stream
-                .by_ref()
-                .take(length)
-                .read_to_end(&mut answer.body)?;
+            let read = self.stream.by_ref().take(length).read_to_end(&mut answer.body)?;
             if read as u64 != length {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the body broke off",
-                ));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body broke off"));
             }
         } else {
             self.stream.read_to_end(&mut answer.body)?;
@@ -133,18 +105,13 @@ impl Connection {
         loop {
             let line = self.line()?;
             let size = u64::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16)
-                .map_err(|_| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("chunk size {line:?}"))
-                })?;
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("chunk size {line:?}")))?;
             if size == 0 {
                 while !self.line()?.is_empty() {}
                 return Ok(());
             }
             if self.stream.by_ref().take(size).read_to_end(body)? as u64 != size {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "a chunk broke off",
-                ));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a chunk broke off"));
             }
             self.line()?;
         }
@@ -171,21 +138,11 @@ pub fn split(url: &str) -> (&str, &str) {
 }
 
 /// One request on a connection of its own.
-pub fn request(
-    method: &str,
-    url: &str,
-    headers: &[(&str, &str)],
-    body: Option<&[u8]>,
-) -> io::Result<Answer> {
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> io::Result<Answer> {
     let (authority, target) = split(url);
     let mut all = vec![("Host", authority), ("Connection", "close")];
     all.extend_from_slice(headers);
-    Connection::open(authority)?.send(&Request {
-        method,
-        target,
-        headers: &all,
-        body,
-    })
+    Connection::open(authority)?.send(&Request { method, target, headers: &all, body })
 }
 
 /// A GET that must be answered, whatever the status.
@@ -198,11 +155,6 @@ pub fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
 #[track_caller]
 pub fn post(url: &str, body: &serde_json::Value) -> Answer {
     let body = body.to_string();
-    request(
-        "POST",
-        url,
-        &[("Content-Type", "application/json")],
-        Some(body.as_bytes()),
-    )
-    .unwrap_or_else(|error| panic!("POST {url}: {error}"))
+    request("POST", url, &[("Content-Type", "application/json")], Some(body.as_bytes()))
+        .unwrap_or_else(|error| panic!("POST {url}: {error}"))
 }

@@ -75,9 +75,7 @@ fn caller(plan: &Plan, keeps: bool, stop: &AtomicBool) -> Report {
             Ok(class) => *report.answers.entry(class).or_default() += 1,
             Err(error) => {
                 kept = None;
-                report
-                    .failures
-                    .push(format!("{:.3} s: {error}", start.elapsed().as_secs_f64()));
+                report.failures.push(format!("{:.3} s: {error}", start.elapsed().as_secs_f64()));
             }
         }
         std::thread::sleep(plan.pause);
@@ -94,14 +92,7 @@ fn once(plan: &Plan, keeps: bool, kept: &mut Option<Connection>) -> Result<Strin
     };
     let ending = if keeps { "keep-alive" } else { "close" };
     let headers = [("Host", authority), ("Connection", ending)];
-    let answer = connection
-        .send(&Request {
-            method: "GET",
-            target,
-            headers: &headers,
-            body: None,
-        })
-        .map_err(text)?;
+    let answer = connection.send(&Request { method: "GET", target, headers: &headers, body: None }).map_err(text)?;
     if keeps {
         *kept = Some(connection);
     }

@@ -47,9 +47,7 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Finished {
 
 fn code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 impl Process {
@@ -89,23 +87,13 @@ impl Process {
                     lines.0.join("\n")
                 );
             }
-            lines = self
-                .output
-                .news
-                .wait_timeout(lines, left)
-                .expect("no panic under this lock")
-                .0;
+            lines = self.output.news.wait_timeout(lines, left).expect("no panic under this lock").0;
         }
     }
 
     /// Everything printed so far.
     pub fn text(&self) -> String {
-        self.output
-            .lines
-            .lock()
-            .expect("no panic under this lock")
-            .0
-            .join("\n")
+        self.output.lines.lock().expect("no panic under this lock").0.join("\n")
     }
 
     pub fn signal(&self, name: impl AsRef<OsStr>) {
@@ -142,12 +130,7 @@ impl Output {
         let output = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                output
-                    .lines
-                    .lock()
-                    .expect("no panic under this lock")
-                    .0
-                    .push(line);
+                output.lines.lock().expect("no panic under this lock").0.push(line);
                 output.news.notify_all();
             }
             output.lines.lock().expect("no panic under this lock").1 += 1;
@@ -158,22 +141,14 @@ impl Output {
 
 /// Sends a signal by name (`TERM`, `KILL`) to one process.
 pub fn signal(pid: u32, name: impl AsRef<OsStr>) {
-    let status = Command::new("kill")
-        .arg("-s")
-        .arg(name)
-        .arg(pid.to_string())
-        .stderr(Stdio::null())
-        .status();
+    let status = Command::new("kill").arg("-s").arg(name).arg(pid.to_string()).stderr(Stdio::null()).status();
     assert!(status.is_ok(), "kill is not installed");
 }
 
 /// Whether a process with this id is there (and not a zombie).
 pub fn is_alive(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.trim_start().starts_with('Z')),
+        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z')),
         Err(_) => false,
     }
 }

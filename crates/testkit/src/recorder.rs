@@ -17,10 +17,7 @@ pub struct Recorded {
 
 impl Recorded {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
@@ -50,17 +47,11 @@ impl Recorder {
                 std::thread::spawn(move || serve(stream, &reply, &record));
             }
         });
-        Recorder {
-            authority,
-            requests,
-        }
+        Recorder { authority, requests }
     }
 
     pub fn requests(&self) -> Vec<Recorded> {
-        self.requests
-            .lock()
-            .expect("no panic under this lock")
-            .clone()
+        self.requests.lock().expect("no panic under this lock").clone()
     }
 }
 
@@ -84,22 +75,11 @@ fn serve(stream: TcpStream, reply: &Reply, record: &Mutex<Vec<Recorded>>) -> io:
             let Some((name, value)) = line.split_once(':') else {
                 break;
             };
-            request
-                .headers
-                .push((name.to_owned(), value.trim().to_owned()));
+            request.headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let length = request
-            .header("content-length")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
-        stream
-            .by_ref()
-            .take(length)
-            .read_to_end(&mut request.body)?;
-        record
-            .lock()
-            .expect("no panic under this lock")
-            .push(request.clone());
+        let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        stream.by_ref().take(length).read_to_end(&mut request.body)?;
+        record.lock().expect("no panic under this lock").push(request.clone());
         let answer = match reply {
             Reply::Script(answer) => answer.clone(),
             Reply::Relay(authority) => relay(authority, &request)?,
@@ -115,9 +95,7 @@ fn relay(authority: &str, request: &Recorded) -> io::Result<Answer> {
             headers.push((name, value));
         }
     }
-    let body = request
-        .header("content-length")
-        .map(|_| request.body.as_slice());
+    let body = request.header("content-length").map(|_| request.body.as_slice());
     Connection::open(authority)?.send(&Request {
         method: &request.method,
         target: &request.uri,
@@ -129,9 +107,7 @@ fn relay(authority: &str, request: &Recorded) -> io::Result<Answer> {
 fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {} {}\r\n", answer.status, reason(answer.status));
     for (name, value) in &answer.headers {
-        if !["content-length", "transfer-encoding", "connection"]
-            .contains(&name.to_ascii_lowercase().as_str())
-        {
+        if !["content-length", "transfer-encoding", "connection"].contains(&name.to_ascii_lowercase().as_str()) {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
     }

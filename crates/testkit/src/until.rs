@@ -5,11 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Asks `fact` again and again until it is `Ok`; fails with its last `Err` when `limit` is over.
 #[track_caller]
-pub fn until<T, E: Debug>(
-    what: &str,
-    limit: Duration,
-    mut fact: impl FnMut() -> Result<T, E>,
-) -> T {
+pub fn until<T, E: Debug>(what: &str, limit: Duration, mut fact: impl FnMut() -> Result<T, E>) -> T {
     let start = Instant::now();
     loop {
         match fact() {

@@ -1,6 +1,8 @@
 //! What the tests of the binary share. (A `mod.rs`, because Cargo takes `tests/common.rs` for a test.)
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod demo;
+
 use std::process::Command;
 use std::time::Duration;
 
