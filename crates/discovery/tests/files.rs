@@ -11,7 +11,7 @@ use std::{
 
 use discovery::{InterpreterConfig, NamerConfig, Precedence, build_namers};
 use names::{Dtab, NameTree, Path};
-use naming::{Addr, BoundTree, Interpreter, Live, Name, Namer, NamerTree, Namers, State};
+use naming::{Addr, BoundTree, Live, Name, Namer, NamerTree, Namers, State};
 use serde_json::json;
 
 /// A change that the kernel tells of must be seen within this, with room for a slow machine.

@@ -83,7 +83,7 @@ impl Serialize for AddrJson<'_> {
             State::Ok(Addr::Neg) => map.serialize_entry("type", "neg")?,
             State::Ok(Addr::Bound { endpoints, meta }) => {
                 map.serialize_entry("type", "bound")?;
-                map.serialize_entry("addrs", &list(endpoints, |endpoint| EndpointJson(endpoint)))?;
+                map.serialize_entry("addrs", &list(endpoints, EndpointJson))?;
                 map.serialize_entry("meta", &MetaJson { meta, endpoint: None, tree: self.weight })?;
             }
         }
@@ -137,7 +137,7 @@ impl Serialize for AnyJson<'_> {
             Value::Number(number) if number.is_f64() => {
                 Double(number.as_f64().unwrap_or_default()).serialize(serializer)
             }
-            Value::Array(values) => list(values, |value| AnyJson(value)).serialize(serializer),
+            Value::Array(values) => list(values, AnyJson).serialize(serializer),
             Value::Object(values) => {
                 let mut map = serializer.serialize_map(Some(values.len()))?;
                 for (key, value) in values {
@@ -211,7 +211,7 @@ impl Serialize for TreeJson<'_> {
             }
             NameTree::Alt(trees) => {
                 map.serialize_entry("type", "alt")?;
-                map.serialize_entry("alt", &list(trees, |tree| TreeJson(tree)))?;
+                map.serialize_entry("alt", &list(trees, TreeJson))?;
             }
             NameTree::Union(branches) => {
                 map.serialize_entry("type", "union")?;
@@ -237,7 +237,7 @@ impl Serialize for ExplainJson<'_> {
             }
             Explain::Alt { path, dentry, alternatives } => {
                 begin(&mut map, "alt", &path.show(), dentry)?;
-                map.serialize_entry("alt", &list(alternatives, |tree| ExplainJson(tree)))?;
+                map.serialize_entry("alt", &list(alternatives, ExplainJson))?;
             }
             Explain::Union { path, dentry, branches } => {
                 begin(&mut map, "union", &path.show(), dentry)?;

@@ -18,6 +18,8 @@ use crate::{Live, Publisher, State};
 /// that nobody bounds.
 const MOST_SHARED: usize = 20_000;
 
+type Table<K, T, E> = Arc<Mutex<HashMap<K, Arc<Fed<T, E>>>>>;
+
 /// One live value, and what its feeder wants to tell besides it.
 pub struct Fed<T, E> {
     pub value: Publisher<T>,
@@ -26,7 +28,7 @@ pub struct Fed<T, E> {
 
 /// See the module's documentation. `E` is what a feeder keeps beside the value.
 pub struct Shared<K, T, E = ()> {
-    table: Arc<Mutex<HashMap<K, Arc<Fed<T, E>>>>>,
+    table: Table<K, T, E>,
     runtime: Handle,
 }
 
@@ -86,12 +88,8 @@ where
     }
 }
 
-async fn keep_fed<K, T, E>(
-    table: Arc<Mutex<HashMap<K, Arc<Fed<T, E>>>>>,
-    key: K,
-    fed: Arc<Fed<T, E>>,
-    feed: impl Future<Output = ()>,
-) where
+async fn keep_fed<K, T, E>(table: Table<K, T, E>, key: K, fed: Arc<Fed<T, E>>, feed: impl Future<Output = ()>)
+where
     K: Eq + Hash,
     T: Clone + Send + Sync + 'static,
 {

@@ -279,7 +279,7 @@ fn fully_bound(tree: &NamerTree) -> Option<BoundTree> {
             None
         }
     });
-    bound.then(|| mapped).map(|tree| all(&tree))
+    bound.then(|| all(&mapped))
 }
 
 fn all(tree: &NameTree<Option<Bound>>) -> BoundTree {

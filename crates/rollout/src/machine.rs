@@ -191,11 +191,15 @@ impl Deploy {
 
     /// Whether instances of the new version should be watched: an end of theirs is `Trouble`.
     pub fn rests_on_new(&self) -> bool {
-        match self.phase {
-            Phase::Test | Phase::Gate { .. } | Phase::Step { .. } | Phase::StepFleet { .. } => true,
-            Phase::Commit | Phase::CommitSettle => true,
-            _ => false,
-        }
+        matches!(
+            self.phase,
+            Phase::Test
+                | Phase::Gate { .. }
+                | Phase::Step { .. }
+                | Phase::StepFleet { .. }
+                | Phase::Commit
+                | Phase::CommitSettle
+        )
     }
 
     /// The gate that it waits at: stage number.

@@ -197,10 +197,10 @@ impl World {
     }
 
     fn remove(&mut self, version: &str, progress: &mut u64) -> Option<Outcome> {
-        if *progress == 0 {
-            if let Some((entry, dst)) = self.user_of(version) {
-                return Some(Outcome::StillUsed { entry, dst });
-            }
+        if *progress == 0
+            && let Some((entry, dst)) = self.user_of(version)
+        {
+            return Some(Outcome::StillUsed { entry, dst });
         }
         for router in &self.routers {
             assert!(!names(&router.text, version), "{version} removed while a router serves {}", router.text);
