@@ -5,7 +5,7 @@
 
 use std::{
     path::{Path as FilePath, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use names::Dtab;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::{
     ConfigError, TransformerConfig,
-    watch::{self, Root, Waker},
+    watch::{self, Root, SETTLING, Waker},
 };
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -61,12 +61,9 @@ struct Reader {
     said: Publisher<Served>,
     /// What was read last.
     text: Option<String>,
-    /// What was read since, where it looks unfinished.
-    unsettled: Option<String>,
+    /// What was read since, where it looks unfinished, and since when it has read so.
+    unsettled: Option<(String, Instant)>,
 }
-
-/// How soon a file that looks unfinished is read again.
-const SETTLING: Duration = Duration::from_millis(25);
 
 impl Reader {
     /// Says when to look again at the latest. A writer that truncates first must not empty the dtab.
@@ -84,9 +81,15 @@ impl Reader {
             return None;
         }
         let good = matches!(self.dtab.get(), State::Ok(_));
-        if good && !text.ends_with('\n') && self.unsettled.as_ref() != Some(&text) {
-            self.unsettled = Some(text);
-            return Some(SETTLING);
+        if good && !text.ends_with('\n') {
+            let since = match self.unsettled.take() {
+                Some((before, since)) if before == text => since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() < SETTLING {
+                self.unsettled = Some((text, since));
+                return Some(SETTLING);
+            }
         }
         self.unsettled = None;
         match Dtab::read(&text) {

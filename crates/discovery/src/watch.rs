@@ -16,6 +16,10 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::Acces
 /// The safety net.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// For how long a file that looks unfinished must stay as it is before it counts. Longer than a busy
+/// machine keeps a writer waiting between truncating and writing.
+pub(crate) const SETTLING: Duration = Duration::from_millis(150);
+
 /// More paths than this in one go are "anything".
 const MOST_PATHS: usize = 1024;
 

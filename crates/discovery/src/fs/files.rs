@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, ToSocketAddrs},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use names::Path;
@@ -18,11 +18,8 @@ use super::{
 };
 use crate::{
     address_set,
-    watch::{Touched, Waker},
+    watch::{SETTLING, Touched, Waker},
 };
-
-/// How soon a file that looks unfinished is read again.
-const SETTLING: Duration = Duration::from_millis(25);
 
 type Resolved = HashMap<String, Vec<IpAddr>>;
 
@@ -44,8 +41,8 @@ struct File {
     reading: u64,
     /// The lines that host names are being resolved for.
     resolving: Option<Vec<Line>>,
-    /// What was read, where it looks unfinished.
-    unsettled: Option<Vec<u8>>,
+    /// What was read, where it looks unfinished, and since when it has read so.
+    unsettled: Option<(Vec<u8>, Instant)>,
     trouble: Option<String>,
 }
 
@@ -127,9 +124,15 @@ impl Files {
         };
         let parsed = parse(&bytes);
         let finished = bytes.ends_with(b"\n") && parsed.as_ref().is_ok_and(|lines| !lines.is_empty());
-        if !finished && file.was_good() && file.unsettled.as_ref() != Some(&bytes) {
-            file.unsettled = Some(bytes);
-            return;
+        if !finished && file.was_good() {
+            let since = match file.unsettled.take() {
+                Some((before, since)) if before == bytes => since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() < SETTLING {
+                file.unsettled = Some((bytes, since));
+                return;
+            }
         }
         file.unsettled = None;
         self.readings += 1;
