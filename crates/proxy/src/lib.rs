@@ -1,3 +1,4 @@
 //! The data plane, and the admin server of its process.
 
 pub mod admin;
+pub mod settings;

@@ -1,0 +1,259 @@
+//! What the data plane can be told: inert, typed, complete. What has no field here is not built.
+//!
+//! The config documents of Linkerd 1 are converted into this elsewhere; keys without a field here are
+//! refused there, never ignored. Every default is the original's.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use balance::{Backoff, BudgetConfig, accrual};
+use names::{Dtab, Path, PathMatcher};
+
+/// A whole data plane.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// In the order of the document; labels are unique.
+    pub routers: Vec<Router>,
+}
+
+/// One entry of `routers:`, protocol `http`.
+#[derive(Debug, Clone)]
+pub struct Router {
+    pub label: String,
+    /// `dstPrefix`: stands before every identified name.
+    pub dst_prefix: Path,
+    /// `dtab`: the base dtab, to which a request's own is added.
+    pub dtab: Dtab,
+    /// `identifier`: tried in order, the first that identifies wins. Not empty.
+    pub identifiers: Vec<Identifier>,
+    /// `bindingTimeoutMs`: bounds name resolution, and getting a connection.
+    pub binding_timeout: Duration,
+    /// `bindingCache`
+    pub binding_cache: BindingCache,
+    /// `maxInitialLineKB`, `maxHeadersKB`, `maxErrResponseKB`
+    pub limits: Limits,
+    /// `streamAfterContentLengthKB` in bytes: a request body up to this length is read whole before it is
+    /// sent, and can therefore be sent again.
+    pub stream_after: u64,
+    /// Not empty; addresses are unique in the data plane.
+    pub servers: Vec<Server>,
+    /// `client`
+    pub client: ByPrefix<Client>,
+    /// `service`
+    pub service: ByPrefix<Service>,
+}
+
+impl Router {
+    /// All defaults, without servers.
+    #[must_use]
+    pub fn new(label: &str) -> Router {
+        Router {
+            label: label.to_owned(),
+            dst_prefix: Path::from_labels(["svc"]).unwrap_or_else(Path::empty),
+            dtab: Dtab::empty(),
+            identifiers: vec![Identifier::default()],
+            binding_timeout: Duration::from_secs(10),
+            binding_cache: BindingCache::default(),
+            limits: Limits::default(),
+            stream_after: 5 * 1024,
+            servers: Vec::new(),
+            client: ByPrefix::default(),
+            service: ByPrefix::default(),
+        }
+    }
+}
+
+/// How a request gets its name, without `dstPrefix`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identifier {
+    /// `io.l5d.header.token`: the header's value is one label. Header names in lower case.
+    HeaderToken { header: String },
+    /// `io.l5d.header`: the header's value is a path. Its default header is `l5d-name`.
+    Header { header: String },
+    /// `io.l5d.methodAndHost`: `/1.1/GET/host`; `uri` is `httpUriInDst`.
+    MethodAndHost { uri: bool },
+    /// `io.l5d.path`: the first `segments` (at least 1) of the URI, which `consume` takes away.
+    Path { segments: usize, consume: bool },
+    /// `io.l5d.static`
+    Static { path: Path },
+}
+
+impl Default for Identifier {
+    fn default() -> Identifier {
+        Identifier::HeaderToken { header: "host".to_owned() }
+    }
+}
+
+/// `bindingCache`. Each worker has a cache of these limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindingCache {
+    /// Names, each with the local dtab that came with it.
+    pub paths: usize,
+    /// Accepted for compatibility of documents; trees live and die with their path here.
+    pub trees: usize,
+    /// As `trees`.
+    pub bounds: usize,
+    /// Bound ids with their balancers and pools.
+    pub clients: usize,
+    /// What was idle for this long goes.
+    pub idle_ttl: Duration,
+}
+
+impl Default for BindingCache {
+    fn default() -> BindingCache {
+        BindingCache { paths: 1000, trees: 1000, bounds: 1000, clients: 1000, idle_ttl: Duration::from_secs(600) }
+    }
+}
+
+/// Bounds in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `maxInitialLineKB`
+    pub line: usize,
+    /// `maxHeadersKB`; also the longest `l5d-err`.
+    pub headers: usize,
+    /// `maxErrResponseKB`: the longest body of an answer of our own.
+    pub error: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { line: 4 * 1024, headers: 8 * 1024, error: 5 * 1024 * 1024 }
+    }
+}
+
+/// One entry of `servers:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Port 0 takes a free one, which [`crate::Running::servers`] tells.
+    pub address: SocketAddr,
+    /// `maxConcurrentRequests`: one more is refused at once. Counted over all workers.
+    pub max_concurrent: Option<usize>,
+    /// `clearContext`
+    pub clear_context: bool,
+    /// `maxCallDepth`: items in Via beyond which a request is taken for a loop.
+    pub max_call_depth: usize,
+    /// `timestampHeader`: this header gets the time of arrival in milliseconds.
+    pub timestamp_header: Option<String>,
+    /// `addForwardedHeader`
+    pub forwarded: Option<Forwarded>,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4140),
+            max_concurrent: None,
+            clear_context: false,
+            max_call_depth: 1000,
+            timestamp_header: None,
+            forwarded: None,
+        }
+    }
+}
+
+/// `addForwardedHeader`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forwarded {
+    pub by: Labeler,
+    pub client: Labeler,
+}
+
+/// What an address is called in `Forwarded`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Labeler {
+    /// `ip`
+    Ip,
+    /// `ip:port`
+    IpPort,
+    /// `requestRandom`
+    #[default]
+    RequestRandom,
+    /// `connectionRandom`
+    ConnectionRandom,
+    /// `router`: the router's label.
+    Router,
+    /// `static`
+    Static { label: String },
+}
+
+/// Settings that depend on a name. All entries whose pattern matches apply, in order; of each key the
+/// last that is set holds. `io.l5d.global` is one entry with the pattern `/`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ByPrefix<T> {
+    pub entries: Vec<(PathMatcher, T)>,
+}
+
+impl<T> Default for ByPrefix<T> {
+    fn default() -> Self {
+        ByPrefix { entries: Vec::new() }
+    }
+}
+
+impl<T> ByPrefix<T> {
+    /// The same for every name.
+    #[must_use]
+    pub fn global(settings: T) -> ByPrefix<T> {
+        ByPrefix { entries: vec![(PathMatcher::new("/"), settings)] }
+    }
+
+    pub(crate) fn matching(&self, path: &Path) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter(|(pattern, _)| pattern.captures(path).is_some()).map(|(_, settings)| settings)
+    }
+}
+
+/// One `client` section, matched by the bound id. `None`: not mentioned. The balancer is p2c.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Client {
+    /// `hostConnectionPool`
+    pub pool: Option<Pool>,
+    /// `failureAccrual`; default five consecutive failures.
+    pub accrual: Option<accrual::Config>,
+    /// `requestAttemptTimeoutMs`; default none.
+    pub attempt_timeout: Option<Duration>,
+    /// `requeueBudget`
+    pub requeue_budget: Option<BudgetConfig>,
+}
+
+/// `hostConnectionPool`, for each endpoint. Without a section: no bound, and connections are kept until the
+/// endpoint closes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pool {
+    /// `minSize`: connections that are kept however long they are idle. Shared out among the workers.
+    pub min: usize,
+    /// `maxSize`: beyond it requests wait. Shared out among the workers, at least one for each.
+    pub max: Option<usize>,
+    /// `idleTimeMs`: others are closed after this long.
+    pub idle: Option<Duration>,
+    /// `maxWaiters`: beyond it requests fail. Shared out among the workers.
+    pub max_waiters: Option<usize>,
+}
+
+/// One `service` section, matched by the logical name. `None`: not mentioned.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Service {
+    /// `totalTimeoutMs`; default none.
+    pub total_timeout: Option<Duration>,
+    /// `retries.budget`
+    pub retry_budget: Option<BudgetConfig>,
+    /// `retries.backoff`; default none, retry at once.
+    pub backoff: Option<Backoff>,
+    /// `responseClassifier`; default [`Classifier::NonRetryable5xx`].
+    pub classifier: Option<Classifier>,
+}
+
+/// `io.l5d.http.*`: which answers are failures, and which of those are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Classifier {
+    /// `nonRetryable5XX`
+    #[default]
+    NonRetryable5xx,
+    /// `retryableRead5XX`: GET, HEAD, OPTIONS, TRACE.
+    RetryableRead5xx,
+    /// `retryableIdempotent5XX`: those, PUT and DELETE.
+    RetryableIdempotent5xx,
+    /// `retryableAll5XX`: those, POST and PATCH.
+    RetryableAll5xx,
+    /// `allSuccessful`: an answer is a success, whatever its status.
+    AllSuccessful,
+}
