@@ -1,5 +1,7 @@
 //! The contract of `DtabStore`, on each kind.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! What only a store on disk can promise: what was acknowledged is there again.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
