@@ -24,15 +24,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use names::Path;
-use naming::{Addr, Interpreter, Namer, State};
+use naming::{Addr, Interpreter, Namer};
 use telemetry::{History, Registry};
 use tokio::sync::mpsc;
 
 pub use levels::{Level, Levels, UnknownLevel};
+pub use metrics::Prometheus;
 pub use requests::{Attempt, RecentRequest};
 pub use security::{Security, SecurityConfig, SecurityError};
 
@@ -42,6 +44,8 @@ pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// Everything the admin server tells about. The binary fills it.
 pub struct Sources {
     pub registry: Registry,
+    /// Paths must not be [`is_taken`]; none is the default one.
+    pub prometheus: Vec<Prometheus>,
     /// Kept by [`keep_history`].
     pub history: Arc<Mutex<History>>,
     pub routers: Vec<RouterSource>,
@@ -81,7 +85,7 @@ pub trait Status: Send + Sync {
 pub struct ClientStatus {
     /// `/#/io.l5d.fs/world-v1`
     pub id: String,
-    pub addr: State<Addr>,
+    pub addr: naming::State<Addr>,
 }
 
 pub(crate) type Shared = Arc<Context>;
@@ -104,7 +108,6 @@ const FIXED: &[&str] = &[
     "/admin",
     "/admin/index.txt",
     "/admin/metrics.json",
-    "/admin/metrics/prometheus",
     "/admin/overview.json",
     "/admin/ping",
     "/admin/requests.json",
@@ -117,10 +120,22 @@ const FIXED: &[&str] = &[
     "/logging.json",
 ];
 
+/// Whether a path that can be configured would be hidden by one that cannot.
+#[must_use]
+pub fn is_taken(path: &str) -> bool {
+    let below = ["/admin/requests/", "/namer_state/", "/assets/", "/files/", "/requests"];
+    let pages = ["/", "/services", "/delegator", "/logging"];
+    FIXED.contains(&path) || pages.contains(&path) || below.iter().any(|prefix| path.starts_with(prefix))
+}
+
 /// The whole admin server. Mount pages beside it with [`axum::Router::merge`] before [`secured`].
-pub fn routes(sources: Sources) -> Router {
+pub fn routes(mut sources: Sources) -> Router {
     let security = sources.security.clone();
+    if sources.prometheus.is_empty() {
+        sources.prometheus.push(Prometheus::default());
+    }
     let mut listed = FIXED.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<_>>();
+    listed.extend(sources.prometheus.iter().map(|prometheus| prometheus.path.clone()));
     listed.extend(sources.namers.iter().map(|(prefix, _)| state::namer_path(prefix)));
     listed.extend(sources.routers.iter().map(state::interpreter_path));
     let context = Arc::new(Context { sources, started: Instant::now(), listed });
@@ -132,7 +147,6 @@ pub fn routes(sources: Sources) -> Router {
         .route("/admin/shutdown", any(basics::shutdown))
         .route("/config.json", get(basics::config))
         .route("/admin/metrics.json", get(metrics::json))
-        .route("/admin/metrics/prometheus", get(metrics::prometheus))
         .route("/delegator.json", any(delegator::answer))
         .route("/bound-names.json", get(state::bound_names))
         .route("/client_state.json", get(state::clients))
@@ -142,9 +156,17 @@ pub fn routes(sources: Sources) -> Router {
         .route("/admin/requests/{id}", get(requests::why))
         .route("/namer_state/{*name}", get(state::namer))
         .route("/{router}/interpreter_state/{*name}", get(state::interpreter))
-        .fallback(|| async { not_found("no such page") })
+        .fallback(other)
         .with_state(context);
     secured(routes, security)
+}
+
+/// Paths that the document chose.
+async fn other(State(context): State<Shared>, uri: Uri) -> Response {
+    match context.sources.prometheus.iter().find(|prometheus| prometheus.path == uri.path()) {
+        Some(prometheus) => metrics::prometheus(&context.sources.registry, &prometheus.prefix),
+        None => not_found("no such page"),
+    }
 }
 
 /// Puts the `security` keys in front of any routes.

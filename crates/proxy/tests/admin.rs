@@ -146,6 +146,7 @@ async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
     };
     let mut sources = Sources {
         registry,
+        prometheus: Vec::new(),
         history: Arc::default(),
         routers: vec![router],
         namers: Vec::new(),

@@ -3,6 +3,8 @@
 //! Unknown and duplicate keys are errors. An error names file, key path and value:
 //! `linkerd.yaml: routers[0].servers[0].port: invalid value: integer `70000`, expected u16 (line 7)`.
 
+mod located;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,8 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 
 use crate::exit::{Exit, Failure};
+
+pub use located::Located;
 
 /// Where a document comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,17 +112,19 @@ fn parse_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
             error.into_inner()
         })
     });
-    result.map_err(|error| {
-        let error = error.without_snippet();
-        // An include or an alias may have no place of its own.
-        let place = error.location().map(|location| format!(" (line {})", location.line()));
-        let text = error.to_string();
-        let mut message = text.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned();
-        if let Some(start) = message.find(" at line ") {
-            message.truncate(start);
-        }
-        Problem { path, message: message + &place.unwrap_or_default() }
-    })
+    result.map_err(|error| yaml_problem(error, path))
+}
+
+fn yaml_problem(error: serde_saphyr::Error, path: String) -> Problem {
+    let error = error.without_snippet();
+    // An include or an alias may have no place of its own.
+    let place = error.location().map(|location| format!(" (line {})", location.line()));
+    let text = error.to_string();
+    let mut message = text.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned();
+    if let Some(start) = message.find(" at line ") {
+        message.truncate(start);
+    }
+    Problem { path, message: message + &place.unwrap_or_default() }
 }
 
 /// Accepts any JSON without a key that stands twice in one object.

@@ -12,7 +12,21 @@ pub(crate) async fn json(State(context): State<Shared>, Query(query): Query<Vec<
     json_answer(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK), answer.body)
 }
 
-pub(crate) async fn prometheus(State(context): State<Shared>) -> Response {
-    let text = context.sources.registry.snapshot().to_prometheus("");
+/// Where metrics are told in Prometheus' format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prometheus {
+    pub path: String,
+    /// Before each name.
+    pub prefix: String,
+}
+
+impl Default for Prometheus {
+    fn default() -> Prometheus {
+        Prometheus { path: "/admin/metrics/prometheus".to_owned(), prefix: String::new() }
+    }
+}
+
+pub(crate) fn prometheus(registry: &telemetry::Registry, prefix: &str) -> Response {
+    let text = registry.snapshot().to_prometheus(prefix);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

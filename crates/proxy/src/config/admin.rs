@@ -1,0 +1,79 @@
+//! `admin`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::part::{At, Problems, given};
+use super::server::{address, socket_options};
+use crate::admin::{Security, SecurityConfig};
+
+/// What the admin server is told.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// How long requests in flight may take when the process ends.
+    pub shutdown_grace: Duration,
+    /// Threads of the admin server and of everything else that is no worker; `None`: two.
+    pub worker_threads: Option<usize>,
+    /// Tells what the routers would identify.
+    pub identifier: Option<SocketAddr>,
+    pub security: Security,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Keys {
+    ip: Option<IpAddr>,
+    port: Option<u16>,
+    tls: Option<Value>,
+    socket_options: Option<Value>,
+    worker_threads: Option<usize>,
+    shutdown_grace_ms: Option<u64>,
+    http_identifier_port: Option<u16>,
+    security: Option<Value>,
+}
+
+const DEFAULT_PORT: u16 = 9990;
+/// Each would be a stack and a scheduler's entry for nothing.
+const MOST_THREADS: usize = 64;
+
+pub(super) fn read(value: Option<&Value>, at: &At, problems: &mut Problems) -> Option<Admin> {
+    let keys = match value {
+        Some(value) => problems.read::<Keys>(at, value)?,
+        None => Keys::default(),
+    };
+    problems.not_built(at, "tls", keys.tls.as_ref());
+    socket_options(keys.socket_options.as_ref(), at, problems);
+    if keys.worker_threads.is_some_and(|threads| threads == 0 || threads > MOST_THREADS) {
+        let threads = keys.worker_threads.unwrap_or_default();
+        problems.add(&at.key("workerThreads"), format!("must be between 1 and {MOST_THREADS}, not {threads}"));
+    }
+    let address = address(value.unwrap_or(&Value::Null), keys.ip, keys.port, DEFAULT_PORT);
+    Some(Admin {
+        address,
+        shutdown_grace: Duration::from_millis(keys.shutdown_grace_ms.unwrap_or(10_000)),
+        worker_threads: keys.worker_threads,
+        identifier: keys.http_identifier_port.map(|port| SocketAddr::new(address.ip(), port)),
+        security: security(given(keys.security.as_ref()), &at.key("security"), problems)?,
+    })
+}
+
+fn security(value: Option<&Value>, at: &At, problems: &mut Problems) -> Option<Security> {
+    let config = match value {
+        Some(value) => problems.read::<SecurityConfig>(at, value)?,
+        None => SecurityConfig::default(),
+    };
+    match Security::build(config) {
+        Ok(security) => Some(security),
+        Err(error) => {
+            let why = error.source.to_string();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            problems.add(&at.key(&error.key), format!("cannot read `{}`: {why}", error.expression));
+            None
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `client` and `service`: for all names at once, or by prefix (`io.l5d.static`).
+
+use std::time::Duration;
+
+use names::PathMatcher;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::part::{At, Plugin, Problems, given};
+use super::reliability;
+use super::server::socket_options;
+use crate::settings::{ByPrefix, Client, Pool, Service};
+
+const GLOBAL: &str = "io.l5d.global";
+const CLIENT: Plugin =
+    Plugin { what: "client", default: Some(GLOBAL), built: &[GLOBAL, "io.l5d.static"], not_built: &[] };
+const SERVICE: Plugin =
+    Plugin { what: "service", default: Some(GLOBAL), built: &[GLOBAL, "io.l5d.static"], not_built: &[] };
+const LOAD_BALANCER: Plugin = Plugin {
+    what: "load balancer",
+    default: None,
+    built: &["p2c"],
+    not_built: &["ewma", "aperture", "heap", "roundRobin"],
+};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaticKeys {
+    configs: Option<Vec<Value>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ClientKeys {
+    load_balancer: Option<Value>,
+    host_connection_pool: Option<Value>,
+    fail_fast: Option<bool>,
+    failure_accrual: Option<Value>,
+    request_attempt_timeout_ms: Option<u64>,
+    requeue_budget: Option<Value>,
+    client_session: Option<Value>,
+    socket_options: Option<Value>,
+    tls: Option<Value>,
+    forward_client_cert: Option<bool>,
+    request_authorizers: Option<Vec<Value>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct PoolKeys {
+    min_size: Option<usize>,
+    max_size: Option<usize>,
+    idle_time_ms: Option<u64>,
+    max_waiters: Option<usize>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct P2cKeys {
+    max_effort: Option<u64>,
+    enable_probation: Option<bool>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ServiceKeys {
+    total_timeout_ms: Option<u64>,
+    retries: Option<Value>,
+    response_classifier: Option<Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetriesKeys {
+    budget: Option<Value>,
+    backoff: Option<Value>,
+}
+
+pub(super) fn clients(value: Option<&Value>, at: &At, problems: &mut Problems) -> ByPrefix<Client> {
+    by_prefix(value, at, &CLIENT, problems, client)
+}
+
+pub(super) fn services(value: Option<&Value>, at: &At, problems: &mut Problems) -> ByPrefix<Service> {
+    by_prefix(value, at, &SERVICE, problems, service)
+}
+
+fn by_prefix<T: Default>(
+    value: Option<&Value>,
+    at: &At,
+    plugin: &Plugin,
+    problems: &mut Problems,
+    one: fn(&Value, &At, &mut Problems) -> Option<T>,
+) -> ByPrefix<T> {
+    let Some((kind, rest)) = value.and_then(|value| problems.kind(at, value, plugin)) else {
+        return ByPrefix::default();
+    };
+    if kind == GLOBAL {
+        return ByPrefix::global(one(&rest, at, problems).unwrap_or_default());
+    }
+    let Some(keys) = problems.read::<StaticKeys>(at, &rest) else { return ByPrefix::default() };
+    let Some(configs) = keys.configs else {
+        problems.add(&at.key("configs"), "`io.l5d.static` needs a list: [{prefix: /…, …}]");
+        return ByPrefix::default();
+    };
+    let at = at.key("configs");
+    let entries = configs.iter().enumerate().filter_map(|(number, value)| {
+        let at = at.nth(number);
+        let (prefix, rest) = prefix(value, &at, problems)?;
+        Some((PathMatcher::new(&prefix), one(&rest, &at, problems)?))
+    });
+    ByPrefix { entries: entries.collect() }
+}
+
+fn prefix(value: &Value, at: &At, problems: &mut Problems) -> Option<(String, Value)> {
+    let Value::Object(entries) = value else {
+        problems.add(at, "expected a mapping: {prefix: /…, …}");
+        return None;
+    };
+    let mut rest = entries.clone();
+    match rest.shift_remove("prefix") {
+        Some(Value::String(prefix)) if prefix.starts_with('/') => Some((prefix, Value::Object(rest))),
+        Some(other) => {
+            problems.add(&at.key("prefix"), format!("expected a pattern such as `/svc/{{name}}`, not {other}"));
+            None
+        }
+        None => {
+            problems.add(&at.key("prefix"), "is missing");
+            None
+        }
+    }
+}
+
+fn client(value: &Value, at: &At, problems: &mut Problems) -> Option<Client> {
+    let keys = problems.read::<ClientKeys>(at, value)?;
+    if let Some(value) = given(keys.load_balancer.as_ref()) {
+        load_balancer(value, &at.key("loadBalancer"), problems);
+    }
+    problems.only(at, "failFast", keys.fail_fast.as_ref(), false);
+    problems.not_built(at, "clientSession", keys.client_session.as_ref());
+    socket_options(keys.socket_options.as_ref(), at, problems);
+    tls(keys.tls.as_ref(), at, problems);
+    problems.only(at, "forwardClientCert", keys.forward_client_cert.as_ref(), false);
+    if keys.request_authorizers.as_ref().is_some_and(|list| !list.is_empty()) {
+        problems.add(&at.key("requestAuthorizers"), "not supported yet");
+    }
+    problems.positive(at, "requestAttemptTimeoutMs", keys.request_attempt_timeout_ms);
+    let pool = given(keys.host_connection_pool.as_ref());
+    let accrual = given(keys.failure_accrual.as_ref());
+    let budget = given(keys.requeue_budget.as_ref());
+    Some(Client {
+        pool: pool.and_then(|value| self::pool(value, &at.key("hostConnectionPool"), problems)),
+        accrual: accrual.and_then(|value| reliability::accrual(value, &at.key("failureAccrual"), problems)),
+        attempt_timeout: keys.request_attempt_timeout_ms.map(Duration::from_millis),
+        requeue_budget: budget.and_then(|value| reliability::budget(value, &at.key("requeueBudget"), problems)),
+    })
+}
+
+fn pool(value: &Value, at: &At, problems: &mut Problems) -> Option<Pool> {
+    let keys = problems.read::<PoolKeys>(at, value)?;
+    let min = keys.min_size.unwrap_or(0);
+    match keys.max_size {
+        Some(0) => problems.add(&at.key("maxSize"), "must be greater than 0"),
+        Some(max) if max < min => {
+            problems.add(&at.key("maxSize"), format!("{max} is less than minSize, {min}"));
+        }
+        _ => {}
+    }
+    let idle = keys.idle_time_ms.map(Duration::from_millis);
+    Some(Pool { min, max: keys.max_size, idle, max_waiters: keys.max_waiters })
+}
+
+fn load_balancer(value: &Value, at: &At, problems: &mut Problems) {
+    let Some((_, rest)) = problems.kind(at, value, &LOAD_BALANCER) else { return };
+    let Some(keys) = problems.read::<P2cKeys>(at, &rest) else { return };
+    problems.only(at, "maxEffort", keys.max_effort.as_ref(), 5);
+    problems.only(at, "enableProbation", keys.enable_probation.as_ref(), false);
+}
+
+/// Plain text is what we speak, so `enabled: false` is no promise that is not kept.
+fn tls(value: Option<&Value>, at: &At, problems: &mut Problems) {
+    let Some(value) = given(value) else { return };
+    if value.get("enabled") != Some(&Value::Bool(false)) {
+        problems.add(&at.key("tls"), "not supported yet: clients speak plain text");
+    }
+}
+
+fn service(value: &Value, at: &At, problems: &mut Problems) -> Option<Service> {
+    let keys = problems.read::<ServiceKeys>(at, value)?;
+    problems.positive(at, "totalTimeoutMs", keys.total_timeout_ms);
+    let classifier = given(keys.response_classifier.as_ref());
+    let mut service = Service {
+        total_timeout: keys.total_timeout_ms.map(Duration::from_millis),
+        classifier: classifier
+            .and_then(|value| reliability::classifier(value, &at.key("responseClassifier"), problems)),
+        ..Service::default()
+    };
+    let at = at.key("retries");
+    if let Some(retries) = given(keys.retries.as_ref()).and_then(|value| problems.read::<RetriesKeys>(&at, value)) {
+        let budget = given(retries.budget.as_ref());
+        service.retry_budget = budget.and_then(|value| reliability::budget(value, &at.key("budget"), problems));
+        let backoff = given(retries.backoff.as_ref());
+        service.backoff = backoff.and_then(|value| reliability::backoff(value, &at.key("backoff"), problems));
+    }
+    Some(service)
+}

@@ -1,0 +1,147 @@
+//! One of `servers:`, and socket options wherever they stand.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::identifier::is_header_name;
+use super::part::{At, Plugin, Problems, given};
+use crate::settings::{Forwarded, Labeler, Server};
+
+const DEFAULT_PORT: u16 = 4140;
+const LABELER: Plugin = Plugin {
+    what: "labeler",
+    default: None,
+    built: &["ip", "ip:port", "requestRandom", "connectionRandom", "router", "static"],
+    not_built: &[],
+};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Keys {
+    ip: Option<IpAddr>,
+    port: Option<u16>,
+    /// Unused in the original too, where metrics are named by address.
+    #[serde(rename = "label")]
+    _label: Option<String>,
+    max_concurrent_requests: Option<u64>,
+    timeout_ms: Option<Value>,
+    tls: Option<Value>,
+    announce: Option<Vec<Value>>,
+    clear_context: Option<bool>,
+    server_session: Option<Value>,
+    socket_options: Option<Value>,
+    add_forwarded_header: Option<Value>,
+    timestamp_header: Option<String>,
+    max_call_depth: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForwardedKeys {
+    by: Option<Value>,
+    #[serde(rename = "for")]
+    client: Option<Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabelKeys {
+    label: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoKeys {}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SocketOptionsKeys {
+    no_delay: Option<bool>,
+    reuse_addr: Option<bool>,
+    reuse_port: Option<bool>,
+    read_timeout_ms: Option<Value>,
+    write_timeout_ms: Option<Value>,
+    keep_alive: Option<Value>,
+    backlog: Option<Value>,
+}
+
+pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Server> {
+    let keys = problems.read::<Keys>(at, value)?;
+    let default = Server::default();
+    problems.positive(at, "maxConcurrentRequests", keys.max_concurrent_requests);
+    if let Some(name) = &keys.timestamp_header {
+        is_header_name(&at.key("timestampHeader"), name, problems);
+    }
+    let forwarded = given(keys.add_forwarded_header.as_ref())
+        .and_then(|value| forwarded(value, &at.key("addForwardedHeader"), problems));
+    problems.not_built(at, "timeoutMs", keys.timeout_ms.as_ref());
+    problems.not_built(at, "tls", keys.tls.as_ref());
+    problems.not_built(at, "serverSession", keys.server_session.as_ref());
+    if keys.announce.as_ref().is_some_and(|list| !list.is_empty()) {
+        problems.add(&at.key("announce"), "not supported yet");
+    }
+    socket_options(keys.socket_options.as_ref(), at, problems);
+    Some(Server {
+        address: address(value, keys.ip, keys.port, DEFAULT_PORT),
+        max_concurrent: keys.max_concurrent_requests.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
+        clear_context: keys.clear_context.unwrap_or(default.clear_context),
+        max_call_depth: keys
+            .max_call_depth
+            .map_or(default.max_call_depth, |depth| usize::try_from(depth).unwrap_or(usize::MAX)),
+        timestamp_header: keys.timestamp_header,
+        forwarded,
+    })
+}
+
+/// `ip` and `port`. What is written and could not be read is nobody else's address.
+pub(super) fn address(value: &Value, ip: Option<IpAddr>, port: Option<u16>, default: u16) -> SocketAddr {
+    let is_broken =
+        ip.is_none() && given(value.get("ip")).is_some() || port.is_none() && given(value.get("port")).is_some();
+    let port = if is_broken { 0 } else { port.unwrap_or(default) };
+    SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+fn forwarded(value: &Value, at: &At, problems: &mut Problems) -> Option<Forwarded> {
+    let keys = problems.read::<ForwardedKeys>(at, value)?;
+    let mut side = |key: &str, value: Option<&Value>| match given(value) {
+        Some(value) => labeler(value, &at.key(key), problems).unwrap_or_default(),
+        None => Labeler::default(),
+    };
+    Some(Forwarded { by: side("by", keys.by.as_ref()), client: side("for", keys.client.as_ref()) })
+}
+
+fn labeler(value: &Value, at: &At, problems: &mut Problems) -> Option<Labeler> {
+    let (kind, rest) = problems.kind(at, value, &LABELER)?;
+    if kind == "static" {
+        let keys = problems.read::<LabelKeys>(at, &rest)?;
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if keys.label.is_empty() || !keys.label.bytes().all(is_token) {
+            let text = format!("`{}` may hold only letters, digits, `.`, `_` and `-` (RFC 7239 §6.3)", keys.label);
+            problems.add(&at.key("label"), text);
+        }
+        return Some(Labeler::Static { label: keys.label });
+    }
+    problems.read::<NoKeys>(at, &rest)?;
+    Some(match kind.as_str() {
+        "ip" => Labeler::Ip,
+        "ip:port" => Labeler::IpPort,
+        "connectionRandom" => Labeler::ConnectionRandom,
+        "router" => Labeler::Router,
+        _ => Labeler::RequestRandom,
+    })
+}
+
+/// What the original does without being told is what we do; everything else is refused.
+pub(super) fn socket_options(value: Option<&Value>, at: &At, problems: &mut Problems) {
+    let at = at.key("socketOptions");
+    let Some(keys) = given(value).and_then(|value| problems.read::<SocketOptionsKeys>(&at, value)) else { return };
+    problems.only(&at, "noDelay", keys.no_delay.as_ref(), true);
+    problems.only(&at, "reuseAddr", keys.reuse_addr.as_ref(), true);
+    problems.only(&at, "reusePort", keys.reuse_port.as_ref(), false);
+    problems.not_built(&at, "readTimeoutMs", keys.read_timeout_ms.as_ref());
+    problems.not_built(&at, "writeTimeoutMs", keys.write_timeout_ms.as_ref());
+    problems.not_built(&at, "keepAlive", keys.keep_alive.as_ref());
+    problems.not_built(&at, "backlog", keys.backlog.as_ref());
+}

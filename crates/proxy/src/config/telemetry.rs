@@ -1,0 +1,117 @@
+//! `telemetry` and `usage`.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::part::{At, Plugin, Problems};
+use crate::admin::Prometheus;
+
+const TELEMETER: Plugin = Plugin {
+    what: "telemeter",
+    default: None,
+    built: &["io.l5d.prometheus", "io.l5d.recentRequests"],
+    not_built: &["io.l5d.influxdb", "io.l5d.statsd", "io.l5d.tracelog", "io.l5d.zipkin"],
+};
+/// What is remembered is held in memory.
+const MOST_REMEMBERED: usize = 100_000;
+
+/// `io.l5d.recentRequests`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RecentRequests {
+    /// The share of requests that is remembered, 0.0 to 1.0.
+    pub sample_rate: f64,
+    /// How many are.
+    pub capacity: usize,
+}
+
+/// What is told, besides `/admin/metrics.json`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Telemetry {
+    /// Paths are unique.
+    pub prometheus: Vec<Prometheus>,
+    pub recent_requests: Option<RecentRequests>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrometheusKeys {
+    path: Option<String>,
+    prefix: Option<String>,
+    /// Accepted with every kind; only experimental kinds ask for it.
+    #[serde(rename = "experimental")]
+    _experimental: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RecentRequestsKeys {
+    sample_rate: f64,
+    capacity: Option<usize>,
+    #[serde(rename = "experimental")]
+    _experimental: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct UsageKeys {
+    #[serde(rename = "orgId")]
+    _org_id: Option<String>,
+    enabled: Option<bool>,
+}
+
+pub(super) fn read(list: &[Value], at: &At, problems: &mut Problems) -> Telemetry {
+    let mut telemetry = Telemetry::default();
+    for (number, value) in list.iter().enumerate() {
+        one(value, &at.nth(number), &mut telemetry, problems);
+    }
+    telemetry
+}
+
+fn one(value: &Value, at: &At, telemetry: &mut Telemetry, problems: &mut Problems) -> Option<()> {
+    if value.get("kind").and_then(Value::as_str) == Some("io.l5d.statsd")
+        && value.get("experimental") != Some(&Value::Bool(true))
+    {
+        let text = "The io.l5d.statsd telemeter is experimental and must be explicitly enabled by setting the \
+                    `experimental' parameter to `true'.";
+        problems.add(&at.key("kind"), text);
+    }
+    let (kind, rest) = problems.kind(at, value, &TELEMETER)?;
+    if kind == "io.l5d.prometheus" {
+        let prometheus = prometheus(problems.read(at, &rest)?, at, problems);
+        if telemetry.prometheus.iter().any(|other| other.path == prometheus.path) {
+            problems.add(&at.key("path"), format!("`{}` is told by another telemeter already", prometheus.path));
+        }
+        telemetry.prometheus.push(prometheus);
+        return Some(());
+    }
+    let keys = problems.read::<RecentRequestsKeys>(at, &rest)?;
+    if !(0.0..=1.0).contains(&keys.sample_rate) {
+        problems.add(&at.key("sampleRate"), format!("must be between 0.0 and 1.0, not {}", keys.sample_rate));
+    }
+    let capacity = keys.capacity.unwrap_or(10);
+    if capacity == 0 || capacity > MOST_REMEMBERED {
+        problems.add(&at.key("capacity"), format!("must be between 1 and {MOST_REMEMBERED}, not {capacity}"));
+    }
+    if telemetry.recent_requests.is_some() {
+        problems.add(&at.key("kind"), "recent requests are remembered once: leave one of them out");
+    }
+    telemetry.recent_requests = Some(RecentRequests { sample_rate: keys.sample_rate, capacity });
+    Some(())
+}
+
+fn prometheus(keys: PrometheusKeys, at: &At, problems: &mut Problems) -> Prometheus {
+    let path = keys.path.unwrap_or_else(|| Prometheus::default().path);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    if !path.starts_with('/') || !path.bytes().all(is_plain) {
+        let text = format!("`{path}` is no path of an admin page: letters, digits, `.`, `_`, `-`, after a `/`");
+        problems.add(&at.key("path"), text);
+    } else if crate::admin::is_taken(&path) {
+        problems.add(&at.key("path"), format!("`{path}` is another page of the admin server"));
+    }
+    Prometheus { path, prefix: keys.prefix.unwrap_or_default() }
+}
+
+/// Whether `usage` is there and not switched off: the original would send something.
+pub(super) fn usage(value: &Value, at: &At, problems: &mut Problems) -> bool {
+    problems.read::<UsageKeys>(at, value).is_some_and(|keys| keys.enabled.unwrap_or(true))
+}
