@@ -1,1 +1,26 @@
-//! control
+//! The control plane: stored dtabs with history, their evaluation, the fleet that serves them, leases;
+//! the HTTP API over all that; and the client side for routers.
+//!
+//! ```text
+//!   store ──▶ spaces (a dtab and its interpreter) ──▶ api (bind, addr, …)
+//!     │                        │
+//!     └──▶ api (dtabs) ◀─ fleet ◀─ acks ─ follow ◀──trees, versions──▶ client (in routers)
+//! ```
+//! Knows nothing of the data plane: a router gets an `Arc<dyn Interpreter>` from [`client`].
+
+mod admin;
+mod api;
+mod config;
+mod control;
+mod fleet;
+mod listen;
+mod metrics;
+mod pages;
+mod server;
+mod spaces;
+mod time;
+
+pub use config::{Admin, Config, Interface, Prometheus, SecurityConfig, SocketOptions, Storage};
+pub use control::Control;
+pub use fleet::FORGOTTEN_AFTER;
+pub use server::{Server, StartError};

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
-use crate::{demo, deploy, dtab, helloworld, logs, pipeline};
+use crate::{demo, deploy, dtab, helloworld, logs, namerd, pipeline};
 
 /// Moves production traffic from one version of a service to the next, safely.
 ///
@@ -26,6 +26,8 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Start, follow and decide deploys.
     Deploy(deploy::Arguments),
+    /// The control plane: stores dtabs and serves their API.
+    Namerd(namerd::Arguments),
     /// The pipeline server: deploys, their page and their API.
     Pipeline(pipeline::Arguments),
     /// The tutorial's hello/world application.
@@ -37,7 +39,7 @@ pub enum Command {
 impl Command {
     /// Whether it runs until it is told to end.
     pub fn is_server(&self) -> bool {
-        matches!(self, Command::Helloworld(_) | Command::Pipeline(_))
+        matches!(self, Command::Helloworld(_) | Command::Namerd(_) | Command::Pipeline(_))
     }
 }
 

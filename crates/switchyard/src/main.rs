@@ -12,6 +12,7 @@ mod exit;
 mod helloworld;
 mod invocation;
 mod logs;
+mod namerd;
 mod output;
 mod pipeline;
 mod runtime;
@@ -41,6 +42,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
+        Command::Namerd(arguments) => namerd::run(arguments),
         Command::Pipeline(arguments) => pipeline::run(arguments),
         Command::Helloworld(arguments) => helloworld::run(arguments),
         Command::Dtab(arguments) => dtab::run(arguments),

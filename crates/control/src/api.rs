@@ -1,0 +1,92 @@
+//! `io.l5d.httpController`: the API of the control plane.
+//!
+//! Paths are compared as they were sent, without decoding, because that is what namespaces are in the
+//! original: `a/b` and `a%20b` are names. So this is one `match`, not a table of routes.
+
+mod answers;
+mod body;
+mod delegate;
+mod dtabs;
+mod dtabs_body;
+mod fleet;
+mod leases;
+mod query;
+mod resolve;
+mod stream;
+mod tree_watch;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, Method},
+    response::Response,
+};
+
+use crate::{Control, config::is_foreign};
+use answers::{json_error, not_found};
+use query::Query;
+
+pub(crate) fn router(control: Control) -> Router {
+    Router::new().fallback(answer).with_state(control)
+}
+
+/// The reading part, for the admin server.
+pub(crate) async fn read_only(State(context): State<Control>, request: Request<Body>) -> Response {
+    answer(State(context), request).await
+}
+
+/// A delegation request of the admin server: its namespace is not looked at.
+pub(crate) async fn explain_sent(control: &Control, request: Request<Body>) -> Response {
+    let (call, body) = Call::of(request);
+    delegate::under_sent_dtab(control, &call, body).await
+}
+
+/// A request without its body.
+struct Call {
+    method: Method,
+    path: String,
+    query: Query,
+    headers: HeaderMap,
+}
+
+impl Call {
+    fn of(request: Request<Body>) -> (Call, Body) {
+        let (parts, body) = request.into_parts();
+        let call = Call {
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query: Query::read(parts.uri.query().unwrap_or_default()),
+            headers: parts.headers,
+        };
+        (call, body)
+    }
+}
+
+async fn answer(State(control): State<Control>, request: Request<Body>) -> Response {
+    if is_foreign(request.method(), request.headers()) {
+        let text = "a page of another origin may not do this: send the request without an Origin header, or from this server's own pages";
+        return json_error(http::StatusCode::FORBIDDEN, text);
+    }
+    control.inner.metrics.requests.inc();
+    let (call, body) = Call::of(request);
+    let Some(rest) = call.path.strip_prefix("/api/1/") else { return not_found() };
+    let (route, name) = match rest.split_once('/') {
+        Some((route, name)) => (route, Some(name)),
+        None => (rest, None),
+    };
+    match (route, name) {
+        ("dtabs", None | Some("")) => dtabs::list(&control, &call),
+        ("dtabs", Some(name)) => dtabs::namespace(&control, name, &call, body).await,
+        ("bind", Some(name)) => resolve::bind(&control, name, &call, body).await,
+        ("addr", Some(_)) => resolve::addr(&control, &call, body).await,
+        ("resolve", Some(name)) => resolve::resolve(&control, name, &call, body).await,
+        ("delegate", None) => delegate::without_namespace(&control, &call, body).await,
+        ("delegate", Some(name)) => delegate::in_namespace(&control, name, &call, body).await,
+        ("bound-names", None) if call.method == Method::GET => resolve::bound_names(&control, &call),
+        ("fleet", None) if call.method == Method::GET => fleet::show(&control, &call),
+        ("leases", None) if call.method == Method::GET => leases::list(&control).await,
+        ("leases", Some(namespace)) => leases::of_namespace(&control, namespace, &call, body).await,
+        _ => not_found(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Start and stop of the control plane.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use discovery::{ConfigError, Precedence};
+use naming::ConfiguredInterpreter;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Control, admin, api,
+    config::{Config, Interface},
+    control::Inner,
+    fleet::Fleet,
+    listen,
+    metrics::Metrics,
+    spaces::Spaces,
+};
+
+/// A running control plane. Dropping it does not stop it; see [`Server::stop`].
+pub struct Server {
+    control: Control,
+    interfaces: Vec<SocketAddr>,
+    admin: SocketAddr,
+    grace: Duration,
+    tasks: TaskTracker,
+    shutdown: mpsc::Receiver<Option<Duration>>,
+}
+
+/// Why it cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("storage")]
+    Store(#[from] store::Error),
+    #[error("{key}: cannot listen on {address}")]
+    Listen { key: String, address: SocketAddr, source: std::io::Error },
+}
+
+impl Server {
+    /// Opens the store, binds the sockets, and serves.
+    ///
+    /// # Errors
+    /// What cannot be built, by key; files and addresses by name.
+    pub async fn start(config: Config) -> Result<Server, StartError> {
+        let namers = discovery::build_namers(&config.namers, Precedence::NoOverlap)
+            .map_err(|error| under_list(error, "namers"))?;
+        let storage = config.storage.clone();
+        // Opening waits for files.
+        let store = tokio::task::spawn_blocking(move || storage.open()).await;
+        let store = store.unwrap_or(Err(store::Error::Closed))?;
+        let fleet = Fleet::recall(&*store).await?;
+        let control = Control {
+            inner: Arc::new(Inner {
+                bare: ConfiguredInterpreter::new(None, namers.clone()),
+                spaces: Spaces::new(store.clone(), namers.clone()),
+                store,
+                namers,
+                fleet,
+                metrics: Metrics::new(),
+                closing: CancellationToken::new(),
+                offers_follow: true,
+            }),
+        };
+        Server::serve(config, control).await
+    }
+
+    async fn serve(config: Config, control: Control) -> Result<Server, StartError> {
+        let closing = control.inner.closing.clone();
+        let tasks = TaskTracker::new();
+        let mut listeners = Vec::new();
+        for (number, interface) in config.interfaces.iter().enumerate() {
+            let key = format!("interfaces[{number}].port");
+            listeners.push((bind(key, interface.address, &interface.socket_options)?, interface.clone()));
+        }
+        let admin_listener = bind("admin.port".to_owned(), config.admin.address(), &config.admin.socket_options)?;
+        let mut interfaces = Vec::new();
+        for (listener, interface) in listeners {
+            let address = local(&listener, interface.address);
+            interfaces.push(address);
+            let router = api::router(control.clone());
+            tasks.spawn(listen::serve(listener, interface.socket_options, router, closing.clone(), tasks.clone()));
+            tracing::info!("serving {} on {address}", Interface::KIND);
+        }
+        let (asked, shutdown) = mpsc::channel(1);
+        let admin = local(&admin_listener, config.admin.address());
+        let grace = config.admin.shutdown_grace();
+        let options = config.admin.socket_options.clone();
+        let router = admin::router(control.clone(), config, asked)?;
+        tasks.spawn(listen::serve(admin_listener, options, router, closing.clone(), tasks.clone()));
+        tracing::info!("serving admin on {admin}");
+        let keep = control.inner.fleet.clone().run(control.inner.store.clone());
+        let ends = closing.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = keep => {}
+                () = ends.cancelled() => {}
+            }
+        });
+        Ok(Server { control, interfaces, admin, grace, tasks, shutdown })
+    }
+
+    /// Where the interfaces listen, in the order of the document (port 0 is resolved).
+    pub fn interfaces(&self) -> &[SocketAddr] {
+        &self.interfaces
+    }
+
+    /// Where the admin server listens.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Waits until somebody asks the admin server for a shutdown; with the grace that was asked for.
+    pub async fn shutdown_asked(&mut self) -> Option<Duration> {
+        match self.shutdown.recv().await {
+            Some(grace) => grace,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops: no new connections; streams end, answers under way get `grace` (by default
+    /// `admin.shutdownGraceMs`) to be finished. False if some were not.
+    pub async fn stop(self, grace: Option<Duration>) -> bool {
+        self.control.inner.closing.cancel();
+        self.tasks.close();
+        tokio::time::timeout(grace.unwrap_or(self.grace), self.tasks.wait()).await.is_ok()
+    }
+}
+
+fn bind(
+    key: String,
+    address: SocketAddr,
+    options: &crate::SocketOptions,
+) -> Result<tokio::net::TcpListener, StartError> {
+    listen::bind(address, options).map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn local(listener: &tokio::net::TcpListener, wanted: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(wanted)
+}
+
+/// `[0].rootDir` of a list makes `namers[0].rootDir`.
+fn under_list(error: ConfigError, list: &str) -> ConfigError {
+    ConfigError { path: format!("{list}{}", error.path), ..error }
+}
