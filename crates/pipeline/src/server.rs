@@ -1,33 +1,90 @@
 //! Start and stop of the pipeline server.
 
+use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::Config;
+use nix::fcntl::{Flock, FlockArg};
+use supervise::{Leave, Supervisor};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Control;
+use crate::deploys::{Deploys, Parts};
+use crate::journal::{Journal, JournalError};
+use crate::{Config, ConfigError, http, read};
+
+/// Answers under way, event streams above all, get this long at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A running server. Dropping it does not stop it; see [`Server::stop`].
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    deploys: Deploys,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    runners: CancellationToken,
+    _lock: Flock<File>,
 }
 
 /// Why it cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Config(#[from] crate::ConfigError),
+    Config(#[from] ConfigError),
     #[error("cannot listen on {address} for the pipeline server")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Supervise(#[from] supervise::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("{}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{}: another pipeline server uses this state directory", directory.display())]
+    Locked { directory: PathBuf },
 }
 
 impl Server {
     /// Reads the pipeline files, opens the journal, adopts the processes, takes up the deploys that
     /// were in flight, and serves. `switchyard` is this binary, for `{switchyard}` in a target's argv.
     pub async fn start(config: Config, switchyard: PathBuf) -> Result<Server, StartError> {
-        let _ = (config, switchyard);
-        unimplemented!("first published as a signature")
+        let files = read::read_all(&config)?;
+        let control = Control::new(&config.control_plane).map_err(|message| wrong("controlPlane", message))?;
+        if !config.frontend.starts_with("http://") {
+            return Err(wrong("frontend", "must be a URL such as http://127.0.0.1:4142".to_owned()).into());
+        }
+        if config.ports.is_some_and(|ports| ports.from == 0 || ports.from > ports.to) {
+            return Err(wrong("ports", "must be a range such as {from: 7721, to: 7899}".to_owned()).into());
+        }
+        for directory in [&config.state, &config.logs, &config.registrations] {
+            std::fs::create_dir_all(directory)
+                .map_err(|source| StartError::File { path: directory.clone(), source })?;
+        }
+        let lock = lock(&config.state)?;
+        let identity = identity(&config.state)?;
+        let (journal, stories) = Journal::open(&config.state.join("journal"))?;
+        let address = SocketAddr::from((config.ip, config.port));
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let supervisor = Supervisor::open(&config.processes).await?;
+        let deploys = Deploys::new(Parts { config, switchyard, identity, files, control, journal, supervisor });
+        deploys.resume(stories)?;
+        let stop = CancellationToken::new();
+        let routes = http::routes(deploys.clone());
+        let stopped = stop.clone();
+        let serving = tokio::spawn(async move {
+            let served = axum::serve(listener, routes).with_graceful_shutdown(stopped.cancelled_owned());
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the pipeline server does not serve any more");
+            }
+        });
+        let runners = deploys.stopping();
+        Ok(Server { address, deploys, stop, serving, runners, _lock: lock })
     }
 
     /// Where it listens (port 0 is resolved).
@@ -37,7 +94,44 @@ impl Server {
 
     /// Stops serving. Deploys in flight stay in the journal and processes run on, unless the
     /// config's `processesDieWithMe` says otherwise: then they are stopped first.
-    pub async fn stop(self) {
-        unimplemented!("first published as a signature")
+    pub async fn stop(mut self) {
+        self.runners.cancel();
+        self.deploys.runners().close();
+        self.deploys.runners().wait().await;
+        self.stop.cancel();
+        if tokio::time::timeout(LAST_ANSWERS, &mut self.serving).await.is_err() {
+            self.serving.abort();
+        }
+        let leave = if self.deploys.config().processes_die_with_me { Leave::Stopped } else { Leave::Running };
+        self.deploys.supervisor().close(leave).await;
     }
+}
+
+fn wrong(path: &str, message: String) -> ConfigError {
+    ConfigError { file: "pipeline server".to_owned(), path: path.to_owned(), message }
+}
+
+fn lock(state: &Path) -> Result<Flock<File>, StartError> {
+    let path = state.join(".lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|source| StartError::File { path, source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::Locked { directory: state.to_owned() })
+}
+
+/// A name of its own for this server's state, so that its leases are told from another server's.
+fn identity(state: &Path) -> Result<String, StartError> {
+    let path = state.join("identity");
+    let failed = |source| StartError::File { path: path.clone(), source };
+    let mut text = String::new();
+    match File::open(&path) {
+        Ok(mut file) => drop(file.read_to_string(&mut text).map_err(failed)?),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Err(_) => {}
+    }
+    if text.trim().is_empty() {
+        text = format!("{:08x}", fastrand::u32(..));
+        let temporary = state.join("identity.new");
+        std::fs::write(&temporary, &text).and_then(|()| std::fs::rename(&temporary, &path)).map_err(failed)?;
+    }
+    Ok(text.trim().to_owned())
 }

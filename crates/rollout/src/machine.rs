@@ -189,6 +189,18 @@ impl Deploy {
         matches!(self.state(), State::Running | State::Waiting)
     }
 
+    /// Whether the lease was taken and is to be kept: renew it until this is false.
+    pub fn holds_lease(&self) -> bool {
+        let is_taking = matches!(self.phase, Phase::Lease);
+        let is_leaving = matches!(self.phase, Phase::CommitRelease | Phase::Revert(crate::revert::Revert::Release));
+        self.leased && self.holds_entry() && !is_taking && !is_leaving
+    }
+
+    /// Whether it is past the point where giving up changes anything: better to go on trying.
+    pub fn is_patient(&self) -> bool {
+        matches!(self.phase, Phase::Revert(_) | Phase::CommitRemove | Phase::CommitRelease)
+    }
+
     /// Whether instances of the new version should be watched: an end of theirs is `Trouble`.
     pub fn rests_on_new(&self) -> bool {
         matches!(
@@ -504,10 +516,25 @@ impl Deploy {
         self.notes.push(Note { kind, level, stage, actor: actor.map(str::to_owned), text });
     }
 
-    /// Fills the deploy's own placeholders into a text of the plan.
+    /// Fills the deploy's own placeholders into a text of the plan, in one pass: what a value
+    /// brings along is not filled again.
     pub fn fill(&self, text: &str) -> String {
-        let or_dots = |value: &Option<String>| value.clone().unwrap_or_else(|| "…".to_owned());
-        text.replace("{new}", &or_dots(&self.facts.new)).replace("{current}", &or_dots(&self.facts.current))
+        let Facts { new, current, text: written, .. } = &self.facts;
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find('{') {
+            filled.push_str(&rest[..start]);
+            rest = &rest[start..];
+            let known = [("{new}", new), ("{current}", current), ("{text}", written)];
+            let Some((name, value)) = known.into_iter().find(|(name, _)| rest.starts_with(name)) else {
+                filled.push('{');
+                rest = &rest[1..];
+                continue;
+            };
+            filled.push_str(value.as_deref().unwrap_or("…"));
+            rest = &rest[name.len()..];
+        }
+        filled + rest
     }
 
     pub(crate) fn shown_state(&self) -> String {

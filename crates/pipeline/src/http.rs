@@ -1,0 +1,192 @@
+//! The HTTP API: `docs/api.md` has it in prose, `api.rs` its objects.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::Stream;
+
+use crate::api;
+use crate::deploys::Deploys;
+use crate::problem::Problem;
+use crate::view;
+
+const MOST_BODY_BYTES: usize = 256 * 1024;
+/// How many deploys a list has, if nothing else is asked for.
+const LIST: usize = 200;
+const MOST_LIST: usize = 1000;
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+pub(crate) fn routes(deploys: Deploys) -> Router {
+    Router::new()
+        .route("/api/1/deploys", get(list).post(start))
+        .route("/api/1/deploys/{id}", get(one))
+        .route("/api/1/deploys/{id}/approve", post(approve))
+        .route("/api/1/deploys/{id}/abort", post(abort))
+        .route("/api/1/deploys/{id}/retry", post(retry))
+        .route("/api/1/deploys/{id}/events", get(events))
+        .route("/api/1/deploys/{id}/log", get(log))
+        .route("/api/1/pipelines", get(pipelines))
+        .route("/admin/ping", get(|| async { "pong" }))
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(deploys.clone())
+        .merge(crate::pages::pages(deploys))
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .layer(middleware::from_fn(refuse_foreign))
+}
+
+async fn wrong_method(method: Method) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path"))
+}
+
+/// Browsers say which page sends a request: without this, any web page could deploy on its reader's
+/// machine. Command-line clients send no `Origin`.
+async fn refuse_foreign(request: Request, next: Next) -> Response {
+    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    if !is_safe && is_foreign(request.headers()) {
+        return Problem::new(StatusCode::FORBIDDEN, "a page of another origin may not do this").into_response();
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let of_another_site =
+        text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
+    let Some(origin) = text(header::ORIGIN) else { return of_another_site };
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    of_another_site || authority.is_none() || authority != text(header::HOST)
+}
+
+/// A JSON body, whatever its declared type: nothing else is ever meant.
+fn read<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    let wrong = |error: &dyn std::fmt::Display| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}"));
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let mut problem = wrong(&error.into_inner());
+        problem.answer.field = Some(path).filter(|path| path != ".");
+        problem
+    })?;
+    reader.end().map_err(|error| wrong(&error))?;
+    Ok(value)
+}
+
+async fn start(State(deploys): State<Deploys>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
+    let request: api::StartDeploy = read(&whole(body)?)?;
+    let id = deploys.start(request).await?;
+    let location = [(header::LOCATION, format!("/api/1/deploys/{id}"))];
+    Ok((StatusCode::CREATED, location, Json(api::Started { id })).into_response())
+}
+
+async fn list(
+    State(deploys): State<Deploys>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer<Vec<api::Deploy>> {
+    let number = |name: &str| match query.get(name) {
+        None => Ok(None),
+        Some(text) => {
+            text.parse::<u64>().map(Some).map_err(|_| Problem::field(name, format!("{name}={text}: write a number")))
+        }
+    };
+    let limit = number("limit")?.map_or(LIST, |limit| (limit as usize).min(MOST_LIST));
+    Ok(Json(deploys.list(limit, number("before")?)))
+}
+
+async fn one(State(deploys): State<Deploys>, Path(id): Path<String>) -> Answer<api::Deploy> {
+    deploys.get(&id).map(Json)
+}
+
+async fn approve(
+    State(deploys): State<Deploys>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<api::Deploy> {
+    deploys.approve(&id, decision(&whole(body)?)?).await.map(Json)
+}
+
+async fn abort(
+    State(deploys): State<Deploys>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<api::Deploy> {
+    deploys.abort(&id, decision(&whole(body)?)?).await.map(Json)
+}
+
+/// No body at all is an anonymous decision without a reason.
+fn decision(body: &Bytes) -> Result<api::Decision, Problem> {
+    if body.trim_ascii().is_empty() { Ok(api::Decision::default()) } else { read(body) }
+}
+
+async fn retry(State(deploys): State<Deploys>, Path(id): Path<String>) -> Answer<api::Deploy> {
+    deploys.retry(&id).await.map(Json)
+}
+
+async fn pipelines(State(deploys): State<Deploys>) -> Json<Vec<api::Pipeline>> {
+    Json(deploys.pipelines().await)
+}
+
+async fn log(State(deploys): State<Deploys>, Path(id): Path<String>) -> Result<String, Problem> {
+    let story = deploys.slot(&id)?.story();
+    Ok(story.events.iter().map(view::log_line).collect())
+}
+
+/// From the start, or after `Last-Event-ID`. Ends with an event `end` when nothing more can happen.
+async fn events(
+    State(deploys): State<Deploys>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let slot = deploys.slot(&id)?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
+    let changes = slot.changes();
+    let stream =
+        futures_util::stream::unfold((slot, changes, last, false), |(slot, mut changes, last, ended)| async move {
+            if ended {
+                return None;
+            }
+            loop {
+                changes.mark_unchanged();
+                let story = slot.story();
+                // Sequences count from 1 without gaps, so the index is the last one seen.
+                if let Some(event) = usize::try_from(last).ok().and_then(|index| story.events.get(index)) {
+                    let shown = Event::default().id(event.sequence.to_string()).event(kind(event.kind));
+                    let shown = shown.json_data(event).unwrap_or_else(|_| Event::default().comment("not shown"));
+                    return Some((Ok(shown), (slot, changes, last + 1, false)));
+                }
+                if story.is_final() {
+                    let state = serde_json::to_string(&view::state(&story)).unwrap_or_default();
+                    return Some((Ok(Event::default().event("end").data(state)), (slot, changes, last, true)));
+                }
+                // The slot lives as long as this stream holds it.
+                if changes.changed().await.is_err() {
+                    return None;
+                }
+            }
+        });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+fn kind(kind: api::EventKind) -> &'static str {
+    match kind {
+        api::EventKind::State => "state",
+        api::EventKind::Decision => "decision",
+        api::EventKind::Fact => "fact",
+        api::EventKind::Log => "log",
+    }
+}
+
+/// A body that cannot be read is too large, as a rule.
+fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| Problem::new(rejection.status(), format!("the body: {}", rejection.body_text())))
+}
