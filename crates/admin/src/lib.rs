@@ -13,9 +13,11 @@
 
 mod assets;
 mod data;
+pub mod explain;
 pub mod format;
 pub mod parts;
 pub mod pipeline;
+pub mod router;
 mod shell;
 pub mod web;
 

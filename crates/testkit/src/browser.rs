@@ -407,7 +407,8 @@ pub fn checked(page: &Page) -> Vec<String> {
         page.screen(screen);
         // Two frames: sizes are observed in one and drawn in the next.
         page.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))");
-        let found = page.eval(&format!("({})({})", include_str!("browser/checks.js"), screen.is_touch));
+        let found =
+            page.eval(&format!("({})({}, {})", include_str!("browser/checks.js"), screen.is_touch, screen.width));
         for problem in found.as_array().into_iter().flatten() {
             let mut line = String::new();
             let theme = if screen.is_dark { "dark" } else { "light" };

@@ -1,5 +1,5 @@
 // What has to be true of every page, on the screen it is on now. Gives a list of what is not.
-(touch => {
+((touch, width) => {
   const wrong = [], all = [...document.querySelectorAll('body *')];
   const name = e => {
     const text = (e.textContent || '').trim().replace(/\s+/g, ' ').slice(0, 40);
@@ -10,9 +10,9 @@
 
   // nothing wider than the screen, no cell cut
   const page = document.documentElement;
-  if (page.scrollWidth > innerWidth) {
-    const out = all.filter(e => boxed(e) && !unseen(e) && e.getBoundingClientRect().right > innerWidth + 1);
-    wrong.push('wider than the screen by ' + (page.scrollWidth - innerWidth) + ': ' + out.slice(-1).map(name));
+  if (page.scrollWidth > width) {
+    const out = all.filter(e => boxed(e) && !unseen(e) && e.getBoundingClientRect().right > width + 1);
+    wrong.push('wider than the screen by ' + (page.scrollWidth - width) + ': ' + out.slice(-1).map(name));
   }
   for (const e of document.querySelectorAll('td, th, .tail, dd, .btn, .ver, .state, h1, h2, .say')) {
     if (boxed(e) && !unseen(e) && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline') wrong.push('cut: ' + name(e));
