@@ -161,6 +161,11 @@ impl Dtab {
         self.table.entries.is_empty()
     }
 
+    /// Whether both are clones of one table: cheap, and never true of tables that differ.
+    pub fn is_same(&self, other: &Dtab) -> bool {
+        Arc::ptr_eq(&self.table, &other.table)
+    }
+
     /// `self`'s entries, then `more`'s, which therefore win.
     pub fn concat(&self, more: &Dtab) -> Dtab {
         match (self.is_empty(), more.is_empty()) {

@@ -89,7 +89,8 @@ impl ConfiguredInterpreter {
 
     /// Like `bind`, with the own dtab that the tree follows from. The second value changes after the
     /// first: who sees a dtab there has all that follows from it in the tree. It stays behind while
-    /// the name is pending under the newer dtab, and is pending where there is no own dtab.
+    /// the name keeps an older tree because it is pending or fails under the newer dtab, and is
+    /// pending where there is no own dtab.
     pub fn bind_under(&self, local: &Dtab, path: &Path) -> (Live<BoundTree>, Live<Dtab>) {
         let key = BindKey { local: local.clone(), path: path.clone() };
         let parts = self.parts.clone();
@@ -176,9 +177,15 @@ async fn feed(parts: Arc<Parts>, key: BindKey, fed: Arc<Fed<BoundTree, Binding>>
         };
         let known = !matches!(state, State::Pending);
         let stale = publish_keeping_good(&fed.value, state);
+        let follows = known && stale.is_none() && parts.own.is_some();
         note_stale(&fed.extra, &key.path, stale);
-        if let Some(dtab) = under.filter(|_| known && parts.own.is_some()) {
-            fed.extra.under.set(State::Ok(dtab));
+        if let Some(dtab) = under.filter(|_| follows) {
+            // Compared by identity: large tables, and one of these for each name.
+            let same = |old: &State<Dtab>, new: &State<Dtab>| match (old, new) {
+                (State::Ok(old), State::Ok(new)) => old.is_same(new),
+                _ => false,
+            };
+            fed.extra.under.set_unless(State::Ok(dtab), same);
         }
         wait(&mut own, &mut lookups).await;
     }

@@ -44,7 +44,7 @@ pub type BoundTree = NameTree<Bound>;
 
 /// Whether a reader of `old` learns nothing from `new`: equal, and the addresses come from the same
 /// source. An equal tree with another source is news, because the old source may have ended.
-pub(crate) fn is_same(old: &State<BoundTree>, new: &State<BoundTree>) -> bool {
+pub fn is_same(old: &State<BoundTree>, new: &State<BoundTree>) -> bool {
     fn sources(tree: &BoundTree, into: &mut Vec<u64>) {
         match tree {
             NameTree::Leaf(bound) => into.push(bound.addr.id()),

@@ -18,7 +18,7 @@ mod transformed;
 pub use addr::{Addr, Endpoint, Meta};
 pub use configured::ConfiguredInterpreter;
 pub use explain::{Explain, ExplainError};
-pub use interpreter::{Bound, BoundTree, Explaining, Interpreter, Served};
+pub use interpreter::{Bound, BoundTree, Explaining, Interpreter, Served, is_same};
 pub use live::{Live, Publisher, State};
 pub use namer::{Name, Namer, NamerTree, Namers, Transformer};
 pub use shared::{Fed, Shared};

@@ -216,6 +216,10 @@ async fn the_dtab_is_told_after_all_that_follows_from_it() {
     settle().await;
     assert_eq!(under.get(), State::Ok(dtab("/svc => /#/n/b")));
     assert_eq!(shown(&tree.get()), "/#/n/b[/]");
+    own.set(State::Ok(dtab("/svc => /svc")));
+    settle().await;
+    assert_eq!(under.get(), State::Ok(dtab("/svc => /#/n/b")), "a loop fails: the old tree serves");
+    assert_eq!(shown(&tree.get()), "/#/n/b[/]");
 }
 
 #[tokio::test]
