@@ -1,7 +1,9 @@
-//! Project tasks: `cargo xtask test` sets up what the tests need and runs all of them.
+//! Project tasks: `cargo xtask test` sets up what the tests need and runs all of them;
+//! `cargo xtask bench` measures the router beside other proxies.
 //!
 //! Not a build system: what `cargo` can do alone is left to it.
 
+mod bench;
 mod needs;
 mod tests;
 
@@ -9,9 +11,11 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask test [FILTER…]
+       cargo xtask bench …
 
 Sets up what the tests need (git, chromium), builds all tests and runs them. With FILTERs, runs
-only tests whose name contains one of them.
+only tests whose name contains one of them. `bench` measures the router beside other proxies;
+`cargo xtask bench --help` says how.
 ";
 
 fn main() -> ExitCode {
@@ -20,6 +24,11 @@ fn main() -> ExitCode {
         Some((task, filters)) if task == "test" && !filters.iter().any(|filter| filter.starts_with('-')) => {
             needs::set_up().and_then(|()| tests::run(filters))
         }
+        Some((task, [help])) if task == "bench" && help == "--help" => {
+            print!("{}", bench::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Some((task, arguments)) if task == "bench" => bench::run(arguments),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

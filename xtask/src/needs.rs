@@ -54,7 +54,8 @@ pub fn set_up() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn find(programs: &[&str]) -> Option<PathBuf> {
+/// The first of these programs that is in PATH.
+pub fn find(programs: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let candidates =
@@ -67,7 +68,8 @@ fn is_executable(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
-fn is_root() -> bool {
+/// Whether we may install packages.
+pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0)
 }
