@@ -15,6 +15,7 @@ mod assets;
 mod data;
 pub mod explain;
 pub mod format;
+mod missing;
 pub mod parts;
 pub mod pipeline;
 pub mod router;
@@ -23,4 +24,5 @@ pub mod web;
 
 pub use assets::assets;
 pub use data::Data;
+pub use missing::MissingPage;
 pub use shell::{Count, Links, Part, Shell};

@@ -170,6 +170,12 @@ impl DeployPage {
         self.deploy.state.class() == state
     }
 
+    /// The reason without the steps, which are listed below it.
+    fn failed_because(&self) -> &str {
+        let reason = self.deploy.reason.as_deref().unwrap_or("Neither the old nor the new state could be reached");
+        reason.split(". What to do:").next().unwrap_or(reason)
+    }
+
     /// What the entry says once the deploy is over.
     fn entry_now(&self) -> Option<String> {
         let change = self.deploy.change.as_ref()?;
