@@ -57,11 +57,12 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         let why: Vec<String> = skipped.iter().map(|skipped| format!("{}: {}", skipped.target, skipped.why)).collect();
         bail!("there is nothing to measure:\n{}", why.join("\n"));
     }
+    let machine = machine::describe(&root);
     machine::pin_this_process(LOAD_CORE)?;
     let ports = Ports::free()?;
     let bench = Bench::start(arguments, &tools, ports)?;
     let mut record = Record {
-        machine: machine::describe(&root),
+        machine,
         method: Method {
             rounds: arguments.rounds,
             seconds: arguments.seconds,

@@ -99,7 +99,10 @@ impl Target {
             "floor" => "http1 on tokio, current thread".to_owned(),
             _ => said(&path, &["--version"]),
         };
-        let version = version.lines().find(|line| !line.is_empty()).unwrap_or("unknown").trim().to_owned();
+        let line = version.lines().find(|line| !line.is_empty()).unwrap_or_default();
+        // The first word that begins like a number, of `nginx version: nginx/1.22.1` or `…/1.40.0/Clean/…`.
+        let number = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+        let version = line.split([' ', '/']).find(number).unwrap_or(line).to_owned();
         let file = match name {
             "haproxy" => Some("haproxy.cfg"),
             "nginx" => Some("nginx.conf"),
