@@ -307,7 +307,7 @@ impl Deploy {
         self.version.current.as_ref().map(|name| Ver { name: name.clone(), is_new: false })
     }
 
-    pub(crate) fn new(&self) -> Option<Ver> {
+    pub(crate) fn fresh(&self) -> Option<Ver> {
         self.version.new.as_ref().map(|name| Ver { name: name.clone(), is_new: true })
     }
 

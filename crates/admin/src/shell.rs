@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
 
 use crate::format;
 use crate::parts::Src;
@@ -14,12 +15,25 @@ pub enum Part {
     Control,
 }
 
-/// Where the pages of the parts are. A part without an address is not linked to.
-#[derive(Debug, Clone, Default)]
+/// Where the pages of the parts are, `http://localhost:9990`. A part without an address is not linked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Links {
+    #[serde(deserialize_with = "address")]
     pub pipeline: Option<String>,
+    #[serde(deserialize_with = "address")]
     pub router: Option<String>,
+    #[serde(deserialize_with = "address")]
     pub control: Option<String>,
+}
+
+/// Only an address of the web may become a link.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(Some(text.trim_end_matches('/').to_owned()));
+    }
+    Err(serde::de::Error::custom(format!("{text}: write an address that begins with http:// or https://")))
 }
 
 /// Something in this part that needs a look.
@@ -91,5 +105,19 @@ impl Shell {
 
     pub(crate) fn asset(&self, name: &'static str) -> String {
         crate::assets::url(name).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_addresses_of_the_web() {
+        let read = |text: &str| serde_json::from_str::<Links>(text).map_err(|error| error.to_string());
+        let links = read(r#"{"control":"http://localhost:9991/"}"#).unwrap();
+        assert_eq!(links.control.as_deref(), Some("http://localhost:9991"));
+        assert!(read(r#"{"control":"javascript:alert(1)"}"#).unwrap_err().contains("http://"));
+        assert!(read(r#"{"other":null}"#).unwrap_err().contains("unknown field"));
     }
 }

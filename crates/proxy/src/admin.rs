@@ -12,9 +12,11 @@
 mod basics;
 mod delegator;
 mod explained;
+mod identifier;
 mod levels;
 mod metrics;
 mod overview;
+mod pages;
 mod requests;
 mod security;
 mod state;
@@ -33,6 +35,7 @@ use naming::{Addr, Interpreter, Namer};
 use telemetry::{History, Registry};
 use tokio::sync::mpsc;
 
+pub use identifier::identifier;
 pub use levels::{Level, Levels, UnknownLevel};
 pub use metrics::Prometheus;
 pub use requests::{Attempt, RecentRequest};
@@ -156,6 +159,7 @@ pub fn routes(mut sources: Sources) -> Router {
         .route("/admin/requests/{id}", get(requests::why))
         .route("/namer_state/{*name}", get(state::namer))
         .route("/{router}/interpreter_state/{*name}", get(state::interpreter))
+        .merge(pages::routes())
         .fallback(other)
         .with_state(context);
     secured(routes, security)

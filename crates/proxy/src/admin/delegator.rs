@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use names::{Dtab, Path};
 use naming::{ExplainError, Interpreter};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Context, Shared, json as json_answer, method_not_allowed};
 
@@ -88,6 +89,15 @@ async fn delegate(context: &Context, asked: &Asked) -> Response {
         }
         Ok(Err(ExplainError::Unsupported)) => unsupported(asked.namespace.as_deref().unwrap_or_default()),
         Ok(Err(ExplainError::Failed(why))) => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string()).into_response(),
+    }
+}
+
+/// The tree for a page, or why there is none.
+pub(crate) async fn explain(interpreter: &dyn Interpreter, dtab: &Dtab, path: &Path) -> Result<Value, String> {
+    match tokio::time::timeout(TIME_LIMIT, interpreter.explain(dtab, path)).await {
+        Ok(Ok(tree)) => Ok(super::explained::tree(&tree)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(ExplainError::TimedOut.to_string()),
     }
 }
 

@@ -27,14 +27,28 @@ pub(crate) async fn answer(State(context): State<Shared>, Query(query): Query<Ov
     if let Some(label) = query.router.as_deref().filter(|label| context.router(label).is_none()) {
         return json_error(StatusCode::NOT_FOUND, &format!("no router is called {label}"));
     }
+    let with_columns = |_: &str| if query.router.is_some() { Columns::All } else { Columns::None };
+    let overview = document(&context, query.router.as_deref(), with_columns);
+    json_answer(StatusCode::OK, overview.to_string())
+}
+
+/// Whose ten minutes are told: they are most of what there is to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Columns {
+    None,
+    Servers,
+    All,
+}
+
+/// The overview of one router or of all.
+pub(crate) fn document(context: &Context, only: Option<&str>, columns: impl Fn(&str) -> Columns) -> Value {
     let snapshot = context.sources.registry.snapshot();
     let history = context.sources.history.lock().unwrap_or_else(PoisonError::into_inner);
     let figures = Figures { snapshot: &snapshot, history: &history };
-    let chosen = |router: &RouterSource| query.router.as_ref().is_none_or(|label| *label == router.label);
-    let routers = context.sources.routers.iter().filter(|router| chosen(router));
-    let routers = routers.map(|router| figures.router(router, query.router.is_some())).collect::<Vec<_>>();
-    let overview = json!({ "process": process(&context, &snapshot), "routers": routers });
-    json_answer(StatusCode::OK, overview.to_string())
+    let chosen = |router: &&RouterSource| only.is_none_or(|label| label == router.label);
+    let routers = context.sources.routers.iter().filter(chosen);
+    let routers = routers.map(|router| figures.router(router, columns(&router.label))).collect::<Vec<_>>();
+    json!({ "process": process(context, &snapshot), "routers": routers })
 }
 
 fn process(context: &Context, snapshot: &Snapshot) -> Value {
@@ -53,9 +67,10 @@ struct Figures<'a> {
 }
 
 impl Figures<'_> {
-    fn router(&self, router: &RouterSource, with_columns: bool) -> Value {
+    fn router(&self, router: &RouterSource, columns: Columns) -> Value {
         let label = router.label.as_str();
         let parts = |kind: &str| {
+            let with_columns = columns == Columns::All || (columns == Columns::Servers && kind == "server");
             let names = self.snapshot.children(&["rt", label, kind]);
             names.iter().map(|name| self.part(&["rt", label, kind, name], with_columns)).collect::<Vec<_>>()
         };

@@ -94,30 +94,45 @@ pub(crate) async fn list(State(context): State<Shared>, Query(query): Query<List
         return json_error(StatusCode::NOT_FOUND, &format!("no router is called {label}"));
     }
     let slow = Duration::from_millis(query.slow_ms.unwrap_or(SLOW_MS));
-    let routers = context
-        .sources
-        .routers
-        .iter()
-        .filter(|router| query.router.as_ref().is_none_or(|label| *label == router.label));
+    let limit = query.limit.unwrap_or(usize::MAX);
+    let shown = remembered(&context, query.router.as_deref(), query.filter.as_deref(), slow, limit);
+    json_answer(StatusCode::OK, Value::from(shown).to_string())
+}
+
+/// What a page shows without being asked for more.
+pub(crate) fn recent(context: &Context, router: &str, filter: Option<&str>, limit: usize) -> Value {
+    remembered(context, Some(router), filter, Duration::from_millis(SLOW_MS), limit).into()
+}
+
+fn remembered(
+    context: &Context,
+    router: Option<&str>,
+    filter: Option<&str>,
+    slow: Duration,
+    limit: usize,
+) -> Vec<Value> {
+    let routers = context.sources.routers.iter().filter(|source| router.is_none_or(|label| label == source.label));
     let mut requests = routers
         .flat_map(|router| router.status.requests().into_iter().map(move |request| (router, request)))
         .map(|(router, request)| (router, remarks(&request, slow), request))
-        .filter(|(_, remarks, _)| {
-            query.filter.as_ref().is_none_or(|filter| remarks.iter().any(|(kind, _)| kind == filter))
-        })
+        .filter(|(_, remarks, _)| filter.is_none_or(|filter| remarks.iter().any(|(kind, _)| *kind == filter)))
         .collect::<Vec<_>>();
     requests.sort_by_key(|(_, _, request)| std::cmp::Reverse((request.time, request.id)));
-    requests.truncate(query.limit.unwrap_or(usize::MAX));
-    let shown = requests.iter().map(|(router, remarks, request)| shown(router, remarks, request)).collect::<Vec<_>>();
-    json_answer(StatusCode::OK, Value::from(shown).to_string())
+    requests.truncate(limit);
+    requests.iter().map(|(router, remarks, request)| shown(router, remarks, request)).collect()
 }
 
 /// One request with the explanation of its name: `/admin/requests/ID`.
 pub(crate) async fn why(State(context): State<Shared>, UrlPath(id): UrlPath<String>) -> Response {
-    let id = id.strip_suffix(".json").unwrap_or(&id).parse::<u64>().ok();
-    let Some((router, request)) = id.and_then(|id| find(&context, id)) else {
-        return json_error(StatusCode::NOT_FOUND, "no such request is remembered");
-    };
+    match why_document(&context, id.strip_suffix(".json").unwrap_or(&id)).await {
+        Some(answer) => json_answer(StatusCode::OK, answer.to_string()),
+        None => json_error(StatusCode::NOT_FOUND, "no such request is remembered"),
+    }
+}
+
+/// The same for the page; `None` when it is forgotten.
+pub(crate) async fn why_document(context: &Context, id: &str) -> Option<Value> {
+    let (router, request) = find(context, id.parse::<u64>().ok()?)?;
     let mut answer = shown(router, &remarks(&request, Duration::from_millis(SLOW_MS)), &request);
     let now = match router.interpreter.served().get() {
         Known::Ok(served) => served.version,
@@ -127,7 +142,7 @@ pub(crate) async fn why(State(context): State<Shared>, UrlPath(id): UrlPath<Stri
     let (explained, error) = explained(router, &request).await;
     answer["explained"] = explained;
     answer["explainError"] = json!(error);
-    json_answer(StatusCode::OK, answer.to_string())
+    Some(answer)
 }
 
 pub(crate) fn find(context: &Context, id: u64) -> Option<(&RouterSource, RecentRequest)> {

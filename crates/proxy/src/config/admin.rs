@@ -35,6 +35,8 @@ struct Keys {
     shutdown_grace_ms: Option<u64>,
     http_identifier_port: Option<u16>,
     security: Option<Value>,
+    /// Ours: where the pages of the other parts are. The pages read it from the document.
+    links: Option<Value>,
 }
 
 const DEFAULT_PORT: u16 = 9990;
@@ -51,6 +53,9 @@ pub(super) fn read(value: Option<&Value>, at: &At, problems: &mut Problems) -> O
     if keys.worker_threads.is_some_and(|threads| threads == 0 || threads > MOST_THREADS) {
         let threads = keys.worker_threads.unwrap_or_default();
         problems.add(&at.key("workerThreads"), format!("must be between 1 and {MOST_THREADS}, not {threads}"));
+    }
+    if let Some(links) = given(keys.links.as_ref()) {
+        problems.read::<::admin::Links>(&at.key("links"), links);
     }
     let address = address(value.unwrap_or(&Value::Null), keys.ip, keys.port, DEFAULT_PORT);
     Some(Admin {
