@@ -245,8 +245,9 @@ impl Deploys {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             Problem::field("pipeline", format!("there is no pipeline {:?}; there are: {known}", request.pipeline))
         })?;
-        let planned = plan::plan(file, &request.parameters)
-            .map_err(|wrong| Problem::field(&wrong.path, format!("{}: {}", wrong.path, wrong.message)))?;
+        let planned = plan::plan(file, &request.parameters).map_err(|wrong| {
+            Problem::field(plan::blame(file, &wrong.path), format!("{}: {}", wrong.path, wrong.message))
+        })?;
         let actor = words("actor", request.actor.as_deref())?.unwrap_or_else(|| "-".to_owned());
         let note = words("reason", request.reason.as_deref())?;
 

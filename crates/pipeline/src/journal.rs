@@ -11,16 +11,17 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::story::{Head, Step, Story};
 
-/// Reserved when a deploy begins, and again behind the end when less than `LEAST` is left.
-const RESERVE: u64 = 256 * 1024;
-const LEAST: u64 = 128 * 1024;
+/// Lines of a revert, and some to spare.
+const LINES_OF_A_REVERT: u64 = 16;
+/// A line is at least taken for this long: later ones may be longer.
+const SHORTEST_LINE: u64 = 8 * 1024;
 
 /// Directory of all files.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Journal {
         let made = || {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
             let mut pen = Pen { path: path.clone(), file, length: 0, reserved: 0 };
-            pen.reserve()?;
+            pen.reserve(2 * least(0))?;
             pen.write(&line(&Line::Begin(Box::new((head.clone(), step.clone()))))?)?;
             File::open(&self.directory)?.sync_all()?;
             Ok(pen)
@@ -110,11 +111,11 @@ impl Journal {
         let path = self.path(id);
         let opened = || {
             let bytes = fs::read(&path)?;
+            // A line that broke off is written over; to cut it off would give back what is reserved.
             let length = whole(&bytes).len() as u64;
             let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            // Away with the line that broke off, and with space that is no longer known of.
-            file.set_len(length)?;
-            Ok(Pen { path: path.clone(), file, length, reserved: length })
+            let reserved = file.metadata()?.blocks() * 512;
+            Ok(Pen { path: path.clone(), file, length, reserved })
         };
         opened().map_err(|source| JournalError::File { path: path.clone(), source })
     }
@@ -124,13 +125,13 @@ impl Pen {
     /// On the disk when it returns. After an error the file is as it was.
     pub fn append(&mut self, step: &Step) -> Result<Space, JournalError> {
         let failed = |path: &Path, source| JournalError::File { path: path.to_owned(), source };
-        line(&Line::Step(Box::new(step.clone())))
-            .and_then(|bytes| self.write(&bytes))
-            .map_err(|source| failed(&self.path, source))?;
-        if self.reserved >= self.length + LEAST {
+        let bytes = line(&Line::Step(Box::new(step.clone()))).map_err(|source| failed(&self.path, source))?;
+        self.write(&bytes).map_err(|source| failed(&self.path, source))?;
+        let least = least(bytes.len());
+        if self.reserved >= self.length + least {
             return Ok(Space::Enough);
         }
-        Ok(match self.reserve() {
+        Ok(match self.reserve(2 * least) {
             Ok(()) => Space::Enough,
             Err(error) => Space::Low(error),
         })
@@ -153,8 +154,8 @@ impl Pen {
     }
 
     /// Space behind the end, without changing the length.
-    fn reserve(&mut self) -> io::Result<()> {
-        let (from, length) = (self.length as libc::off_t, RESERVE as libc::off_t);
+    fn reserve(&mut self, length: u64) -> io::Result<()> {
+        let (from, length) = (self.length as libc::off_t, length as libc::off_t);
         // SAFETY: an open descriptor, no pointers.
         let done = unsafe { libc::fallocate(self.file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, from, length) };
         let error = io::Error::last_os_error();
@@ -164,7 +165,7 @@ impl Pen {
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => {}
             _ => return Err(error),
         }
-        self.reserved = self.length + RESERVE;
+        self.reserved = self.length + length as u64;
         Ok(())
     }
 
@@ -183,6 +184,11 @@ impl Pen {
             JournalError::File { path: self.path.clone(), source }
         })
     }
+}
+
+/// What must be left behind a line of this length.
+fn least(line: usize) -> u64 {
+    LINES_OF_A_REVERT * (line as u64).max(SHORTEST_LINE)
 }
 
 fn line(line: &Line) -> io::Result<Vec<u8>> {

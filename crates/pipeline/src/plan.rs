@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rollout::{Gate, Plan, Share, Step};
 
 use crate::file::{File, GateConfig};
-use crate::template::Values;
+use crate::template::{self, Values};
 
 /// What cannot become a plan, and where.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -104,6 +104,18 @@ pub(crate) fn plan(file: &File, given: &BTreeMap<String, String>) -> Result<Plan
     };
     plan.check().map_err(|error| PlanError { path: error.path, message: error.message })?;
     Ok(Planned { plan, namespace, parameters })
+}
+
+/// The parameter to blame for a wrong key, where the key is made of one.
+pub(crate) fn blame<'a>(file: &'a File, path: &'a str) -> &'a str {
+    let text = match path {
+        "dtab.namespace" => &file.dtab.namespace,
+        "dtab.entry" => &file.dtab.entry,
+        "dtab.live" => &file.dtab.live,
+        "dtab.marker" => &file.dtab.marker,
+        _ => return path,
+    };
+    template::names(text).ok().and_then(|names| names.first().copied()).unwrap_or(path)
 }
 
 /// As the original's parser reads it, and shown as it shows it.

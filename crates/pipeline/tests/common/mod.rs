@@ -215,6 +215,15 @@ impl Server {
         deploy
     }
 
+    /// Waits for a state, through gates where it stands still first.
+    #[track_caller]
+    pub fn rests_at_later(&self, id: &str, wanted: &str) -> Value {
+        until(&format!("deploy {id} is {wanted}"), LIMIT, || {
+            let deploy = self.deploy(id);
+            if deploy["state"] == wanted { Ok(deploy) } else { Err(deploy) }
+        })
+    }
+
     #[track_caller]
     pub fn approve(&self, id: &str) {
         let answer = self.post(&format!("/api/1/deploys/{id}/approve"), &json!({"actor": "grace"}));
