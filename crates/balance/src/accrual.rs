@@ -11,6 +11,7 @@
 //! Dead and ProbeClosed are Busy to the balancer. Accrual only steers: a request that reaches a dead
 //! endpoint is still sent.
 
+use crate::average::MovingAverage;
 use crate::backoff::{Backoff, Backoffs};
 use crate::random::Random;
 use crate::window::WindowedSum;
@@ -197,35 +198,6 @@ impl Accrual {
     }
 }
 
-/// Exponential: the past keeps weight e^(−Δ/window); the first sample is taken as it is.
-#[derive(Debug, Clone)]
-struct MovingAverage {
-    window: f64,
-    last: Option<(f64, f64)>,
-}
-
-impl MovingAverage {
-    fn new(window: f64) -> MovingAverage {
-        MovingAverage { window, last: None }
-    }
-
-    fn reset(&mut self) {
-        self.last = None;
-    }
-
-    fn update(&mut self, at: f64, sample: f64) -> f64 {
-        let value = match self.last {
-            None => sample,
-            Some((then, value)) => {
-                let past = if self.window > 0.0 { (-(at - then) / self.window).exp() } else { 0.0 };
-                sample * (1.0 - past) + value * past
-            }
-        };
-        self.last = Some((at, value));
-        value
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,13 +266,6 @@ mod tests {
         assert_eq!(accrual.state(), State::Alive);
         run(&mut accrual, &[F], 0);
         assert!(accrual.is_busy());
-    }
-
-    #[test]
-    fn the_average_weighs_the_past_by_e_to_the_minus_delta_over_window() {
-        let mut average = MovingAverage::new(10.0);
-        assert_eq!(average.update(0.0, 1.0), 1.0);
-        assert_eq!(average.update(10.0, 0.0), (-1.0f64).exp());
     }
 
     #[test]

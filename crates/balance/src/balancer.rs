@@ -1,47 +1,61 @@
-//! Power of two choices over the endpoints of one client: of two random ones the healthier, then the one
-//! with fewer requests outstanding.
+//! Which endpoint of one client a request goes to: the healthier first, then as the strategy says.
 //!
 //! ```text
 //!  update([(address, weight)])  discovery says what exists; endpoints that stay keep their state
 //!  pick(now) ──▶ Pick           one more outstanding; a revived endpoint's first pick is its probe
 //!  release(pick, outcome)       one less; failure accrual judges
+//!  maintain(now)                now and then: what left, what needs no connections any more
 //! ```
 //! Endpoints of one weight form a class; a class is drawn by weight × size, classes without an open
-//! endpoint last. A pick costs the same for ten endpoints and for a hundred thousand; it is linear only in
-//! the number of different weights, which is one unless discovery sets weights.
+//! endpoint last. A pick costs the same for ten endpoints and for a hundred thousand (heap: their
+//! logarithm), allocates nothing, and takes an open endpoint if there is one.
+
+mod class;
+mod config;
+mod counts;
+mod heap;
+mod node;
+mod order;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem;
 
 use crate::accrual::{self, Accrual, Outcome, State};
 use crate::random::Random;
+use class::Class;
+use node::Node;
 
-/// Pairs tried for an open endpoint before the balancer takes what there is.
-const MAX_EFFORT: usize = 5;
-
-/// Worse is greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Status {
-    Open,
-    /// Avoided, but used if there is nothing better.
-    Busy,
-    /// Known not to take connections; used last.
-    Closed,
-}
+pub use config::{Aperture, BalancerConfig, Strategy, StrategyError};
+pub use counts::{Counts, Endpoint};
+pub use node::Status;
 
 /// A picked endpoint; give it back with [`Balancer::release`]. Not `Clone`: one pick, one release.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pick {
     slot: u32,
     generation: u32,
+    /// When, for the latency.
+    at: u64,
 }
 
 /// What [`Balancer::update`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update<K> {
+    /// In the order of the update.
     pub added: Vec<K>,
+    /// Without those that stay on probation; [`Balancer::maintain`] tells when they go.
     pub removed: Vec<K>,
+}
+
+/// What [`Balancer::maintain`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintenance<K> {
+    /// Were on probation, and are no longer healthy: removed.
+    pub removed: Vec<K>,
+    /// Outside the aperture, and idle for so long that their connections can be closed. Told once.
+    pub idle: Vec<K>,
 }
 
 /// What a release did to an endpoint, for logs.
@@ -52,50 +66,22 @@ pub enum Change {
     Revived,
 }
 
-/// One endpoint, for pages and `client_state.json`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Endpoint<K> {
-    pub key: K,
-    pub weight: f64,
-    pub status: Status,
-    pub accrual: State,
-    pub outstanding: u32,
-    /// Picks since the endpoint was added.
-    pub picks: u64,
-}
-
-/// Levels of now and counts since the start, for metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Counts {
-    pub size: usize,
-    pub available: usize,
-    pub busy: usize,
-    pub closed: usize,
-    /// Requests outstanding.
-    pub load: u64,
-    pub mean_weight: f64,
-    pub weight_classes: usize,
-    pub busy_weight_classes: usize,
-    pub adds: u64,
-    pub removes: u64,
-    pub updates: u64,
-    pub rebuilds: u64,
-    pub max_effort_exhausted: u64,
-    /// Failure accrual: times an endpoint was marked dead, came back, was probed; milliseconds of it.
-    pub removals: u64,
-    pub revivals: u64,
-    pub probes: u64,
-    pub removed_for_ms: u64,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Balancer<K> {
+    config: BalancerConfig,
     accrual: accrual::Config,
+    /// Of each slot the part that a choice looks at.
+    nodes: Vec<Node>,
+    /// The rest of it.
     slots: Vec<Slot<K>>,
     free: Vec<u32>,
     index: HashMap<K, u32>,
+    /// None is empty after an update.
     classes: Vec<Class>,
+    by_weight: HashMap<u64, u32>,
+    /// The sums of shares up to each class that can be drawn; kept only while there are several.
+    shares: Vec<(f64, u32)>,
     /// When dead endpoints may be probed: `(time, slot, generation)`; entries of removed ones are skipped.
     waiting: BinaryHeap<Reverse<(u64, u32, u32)>>,
     counts: Counts,
@@ -104,36 +90,40 @@ pub struct Balancer<K> {
 #[derive(Debug)]
 struct Slot<K> {
     key: Option<K>,
-    generation: u32,
-    class: usize,
-    /// Where in the class's members.
-    position: usize,
-    outstanding: u32,
+    /// The last update that named it.
+    seen: u64,
     picks: u64,
     accrual: Accrual,
     connection: Status,
-    /// Of both, as counted in the class.
-    status: Status,
-}
-
-#[derive(Debug)]
-struct Class {
-    weight: f64,
-    members: Vec<u32>,
-    open: usize,
+    /// Since when nothing is outstanding, if it ever was and was not told as idle.
+    idle_since: Option<u64>,
 }
 
 impl<K: Clone + Eq + Hash> Balancer<K> {
+    /// p2c with the original's numbers.
     pub fn new(accrual: accrual::Config) -> Balancer<K> {
+        Balancer::with(BalancerConfig::default(), accrual)
+    }
+
+    /// Any strategy. Numbers that [`Strategy::check`] refuses make poor choices, and nothing worse.
+    pub fn with(config: BalancerConfig, accrual: accrual::Config) -> Balancer<K> {
         Balancer {
+            config,
             accrual,
+            nodes: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             index: HashMap::new(),
             classes: Vec::new(),
+            by_weight: HashMap::new(),
+            shares: Vec::new(),
             waiting: BinaryHeap::new(),
             counts: Counts::default(),
         }
+    }
+
+    pub fn config(&self) -> &BalancerConfig {
+        &self.config
     }
 
     pub fn len(&self) -> usize {
@@ -145,18 +135,18 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
     }
 
     /// Replaces the set. Endpoints in both sets keep outstanding requests and accrual state, even if their
-    /// weight changed. Releasing a pick of a removed endpoint is harmless.
+    /// weight changed; of one that is named twice the last weight holds. With probation, those that are not
+    /// named stay while they are open. Releasing a pick of a removed endpoint is harmless.
     pub fn update(&mut self, endpoints: impl IntoIterator<Item = (K, f64)>, now: u64) -> Update<K> {
-        let wanted = endpoints.into_iter().collect::<HashMap<_, _>>();
-        let removed = self.index.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect::<Vec<_>>();
-        let mut added = Vec::new();
-        for key in &removed {
-            self.remove(key);
-        }
-        for (key, weight) in wanted {
+        self.advance(now);
+        self.counts.updates += 1;
+        let (seen, mut added) = (self.counts.updates, Vec::new());
+        for (key, weight) in endpoints {
+            let weight = sane(weight);
             match self.index.get(&key) {
                 Some(&slot) => {
-                    if self.classes[self.slots[slot as usize].class].weight != weight {
+                    self.slots[slot as usize].seen = seen;
+                    if self.class_of(slot).weight != weight {
                         self.leave_class(slot);
                         self.enter_class(slot, weight);
                     }
@@ -167,46 +157,54 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
                 }
             }
         }
-        self.counts.updates += 1;
+        let removed = self.remove_where(|balancer, slot| {
+            let on_probation = balancer.config.probation && balancer.nodes[slot as usize].status == Status::Open;
+            balancer.slots[slot as usize].seen != seen && !on_probation
+        });
+        self.settle();
         self.counts.adds += added.len() as u64;
-        self.counts.removes += removed.len() as u64;
         Update { added, removed }
     }
 
     /// The endpoint for one request; `None` only if there are none.
     pub fn pick(&mut self, now: u64, random: &mut impl Random) -> Option<Pick> {
         self.advance(now);
-        let mut chosen = self.choose(random)?;
-        for _ in 1..MAX_EFFORT {
-            if self.slots[chosen as usize].status == Status::Open {
-                break;
-            }
-            chosen = self.choose(random)?;
-        }
-        if self.slots[chosen as usize].status != Status::Open {
-            self.counts.max_effort_exhausted += 1;
-            self.counts.rebuilds += 1;
-            chosen = self.any_open(random).or_else(|| self.choose(random))?;
-        }
-        let slot = &mut self.slots[chosen as usize];
-        slot.outstanding += 1;
+        let drawn = self.draw(random)?;
+        let class = self.classes.get_mut(drawn)?;
+        let strategy = &self.config.strategy;
+        let choice = class.choose(&mut self.nodes, strategy, now, random)?;
+        self.counts.max_effort_exhausted += u64::from(choice.exhausted);
+        self.counts.rebuilds += u64::from(choice.exhausted);
+        let node = &mut self.nodes[choice.slot as usize];
+        node.outstanding += 1;
+        let pick = Pick { slot: choice.slot, generation: node.generation, at: now };
+        class.acquired(&mut self.nodes, strategy, choice.slot, now);
+        let slot = &mut self.slots[choice.slot as usize];
         slot.picks += 1;
-        let pick = Pick { slot: chosen, generation: slot.generation };
+        slot.idle_since = None;
         if slot.accrual.dispatched() {
-            self.refresh(chosen);
+            self.refresh(choice.slot);
         }
         Some(pick)
     }
 
     /// Where a pick goes; `None` if the endpoint was removed since.
     pub fn key(&self, pick: &Pick) -> Option<&K> {
-        self.slots.get(pick.slot as usize).filter(|slot| slot.generation == pick.generation)?.key.as_ref()
+        self.nodes.get(pick.slot as usize).filter(|node| node.generation == pick.generation)?;
+        self.slots.get(pick.slot as usize)?.key.as_ref()
     }
 
-    /// A request ended.
+    /// A request ended. Its latency is what passed since the pick.
     pub fn release(&mut self, pick: Pick, outcome: Outcome, now: u64, random: &mut impl Random) -> Option<Change> {
-        let slot = self.slots.get_mut(pick.slot as usize).filter(|slot| slot.generation == pick.generation)?;
-        slot.outstanding = slot.outstanding.saturating_sub(1);
+        let node = self.nodes.get_mut(pick.slot as usize).filter(|node| node.generation == pick.generation)?;
+        node.outstanding = node.outstanding.saturating_sub(1);
+        if let Strategy::Ewma { decay, .. } = self.config.strategy {
+            node.observe(now.saturating_sub(pick.at) as f64, decay, now);
+        }
+        let (class, idle) = (node.class as usize, node.outstanding == 0);
+        self.classes.get_mut(class)?.released(&mut self.nodes, &self.config.strategy, pick.slot, now, random);
+        let slot = &mut self.slots[pick.slot as usize];
+        slot.idle_since = idle.then_some(now);
         let before = slot.accrual.state();
         slot.accrual.ended(outcome, now, random);
         let after = slot.accrual.state();
@@ -240,69 +238,69 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
     /// Open if any endpoint is; with no endpoints, Closed.
     pub fn status(&mut self, now: u64) -> Status {
         self.advance(now);
-        self.members().map(|slot| slot.status).min().unwrap_or(Status::Closed)
-    }
-
-    /// In no particular order.
-    pub fn endpoints(&mut self, now: u64) -> Vec<Endpoint<K>> {
-        self.advance(now);
-        let weight = |slot: &Slot<K>| self.classes[slot.class].weight;
-        self.members()
-            .filter_map(|slot| {
-                Some(Endpoint {
-                    key: slot.key.clone()?,
-                    weight: weight(slot),
-                    status: slot.status,
-                    accrual: slot.accrual.state(),
-                    outstanding: slot.outstanding,
-                    picks: slot.picks,
-                })
-            })
-            .collect()
-    }
-
-    /// Linear in the number of endpoints: for scrapes.
-    pub fn counts(&mut self, now: u64) -> Counts {
-        self.advance(now);
-        let of = |status| self.members().filter(|slot| slot.status == status).count();
-        let used = self.classes.iter().filter(|class| !class.members.is_empty());
-        let weights = used.clone().map(|class| class.weight * class.members.len() as f64).sum::<f64>();
-        Counts {
-            size: self.len(),
-            available: of(Status::Open),
-            busy: of(Status::Busy),
-            closed: of(Status::Closed),
-            load: self.members().map(|slot| u64::from(slot.outstanding)).sum(),
-            mean_weight: if self.is_empty() { 0.0 } else { weights / self.len() as f64 },
-            weight_classes: used.clone().count(),
-            busy_weight_classes: used.filter(|class| class.open == 0).count(),
-            ..self.counts
+        if self.classes.iter().any(|class| class.open > 0) {
+            return Status::Open;
         }
+        let members = self.classes.iter().flat_map(|class| &class.members);
+        members.map(|slot| self.nodes[*slot as usize].status).min().unwrap_or(Status::Closed)
     }
 
-    fn members(&self) -> impl Iterator<Item = &Slot<K>> {
-        self.slots.iter().filter(|slot| slot.key.is_some())
+    /// Every few seconds: ends probations, and tells which connections need not be kept. Linear in the
+    /// number of endpoints.
+    pub fn maintain(&mut self, now: u64) -> Maintenance<K> {
+        self.advance(now);
+        let removed = if self.config.probation {
+            let updates = self.counts.updates;
+            let removed = self.remove_where(|balancer, slot| {
+                let is_open = balancer.nodes[slot as usize].status == Status::Open;
+                balancer.slots[slot as usize].seen != updates && !is_open
+            });
+            self.settle();
+            removed
+        } else {
+            Vec::new()
+        };
+        let mut idle = Vec::new();
+        if let Strategy::Aperture(aperture) = &self.config.strategy {
+            for slot in self.classes.iter().flat_map(|class| class.outside(&self.config.strategy)) {
+                let slot = &mut self.slots[slot as usize];
+                if slot.idle_since.is_some_and(|since| now.saturating_sub(since) >= aperture.idle_time()) {
+                    slot.idle_since = None;
+                    idle.extend(slot.key.clone());
+                }
+            }
+            self.counts.expired += idle.len() as u64;
+        }
+        Maintenance { removed, idle }
     }
 
     fn add(&mut self, key: K, weight: f64, now: u64) {
         let fresh = Slot {
             key: Some(key.clone()),
-            generation: 0,
-            class: 0,
-            position: 0,
-            outstanding: 0,
+            seen: self.counts.updates,
             picks: 0,
             accrual: Accrual::new(&self.accrual, now),
             connection: Status::Open,
-            status: Status::Open,
+            idle_since: None,
+        };
+        let rank = match self.config.strategy {
+            Strategy::Aperture(_) => {
+                let mut hasher = DefaultHasher::new();
+                self.config.seed.hash(&mut hasher);
+                key.hash(&mut hasher);
+                (hasher.finish() >> 32) as u32
+            }
+            // Ties go by slot: the order of the first update, newcomers where somebody left.
+            _ => 0,
         };
         let slot = match self.free.pop() {
             Some(slot) => {
-                let generation = self.slots[slot as usize].generation;
-                self.slots[slot as usize] = Slot { generation, ..fresh };
+                self.nodes[slot as usize].renew(rank, now);
+                self.slots[slot as usize] = fresh;
                 slot
             }
             None => {
+                self.nodes.push(Node::new(rank, now));
                 self.slots.push(fresh);
                 (self.slots.len() - 1) as u32
             }
@@ -311,41 +309,97 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         self.enter_class(slot, weight);
     }
 
-    fn remove(&mut self, key: &K) {
-        if let Some(slot) = self.index.remove(key) {
-            self.leave_class(slot);
-            let removed = &mut self.slots[slot as usize];
-            removed.key = None;
-            removed.generation = removed.generation.wrapping_add(1);
-            self.free.push(slot);
+    fn remove_where(&mut self, goes: impl Fn(&Balancer<K>, u32) -> bool) -> Vec<K> {
+        let gone = self.index.iter().filter(|(_, slot)| goes(self, **slot));
+        let gone = gone.map(|(key, slot)| (key.clone(), *slot)).collect::<Vec<_>>();
+        for (key, slot) in &gone {
+            self.index.remove(key);
+            self.leave_class(*slot);
+            let node = &mut self.nodes[*slot as usize];
+            node.generation = node.generation.wrapping_add(1);
+            self.slots[*slot as usize].key = None;
+            self.free.push(*slot);
         }
+        self.counts.removes += gone.len() as u64;
+        gone.into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn class_of(&self, slot: u32) -> &Class {
+        &self.classes[self.nodes[slot as usize].class as usize]
     }
 
     fn enter_class(&mut self, slot: u32, weight: f64) {
-        // An empty class may take any weight, so that classes do not pile up.
-        let class = self.classes.iter().position(|class| class.weight == weight);
-        let class = class.or_else(|| self.classes.iter().position(|class| class.members.is_empty()));
-        let class = class.unwrap_or_else(|| {
-            self.classes.push(Class { weight, members: Vec::new(), open: 0 });
-            self.classes.len() - 1
+        let class = *self.by_weight.entry(weight.to_bits()).or_insert_with(|| {
+            self.classes.push(Class::new(weight, &self.config.strategy));
+            (self.classes.len() - 1) as u32
         });
-        let target = &mut self.classes[class];
-        target.weight = weight;
-        let entering = &mut self.slots[slot as usize];
-        (entering.class, entering.position) = (class, target.members.len());
-        target.members.push(slot);
-        target.open += usize::from(entering.status == Status::Open);
+        self.nodes[slot as usize].class = class;
+        self.classes[class as usize].enter(&mut self.nodes, slot);
     }
 
     fn leave_class(&mut self, slot: u32) {
-        let leaving = &self.slots[slot as usize];
-        let (position, open) = (leaving.position, leaving.status == Status::Open);
-        let class = &mut self.classes[leaving.class];
-        class.open -= usize::from(open);
-        class.members.swap_remove(position);
-        if let Some(&moved) = class.members.get(position) {
-            self.slots[moved as usize].position = position;
+        let class = self.nodes[slot as usize].class as usize;
+        self.classes[class].leave(&mut self.nodes, slot);
+    }
+
+    /// After endpoints came or went.
+    fn settle(&mut self) {
+        if self.classes.iter().any(|class| class.members.is_empty()) {
+            self.drop_empty_classes();
         }
+        let (nodes, slots) = (&self.nodes, &self.slots);
+        for (number, class) in self.classes.iter_mut().enumerate() {
+            let stays = |slot: u32| slots[slot as usize].key.is_some() && nodes[slot as usize].class == number as u32;
+            class.settle(nodes, stays);
+        }
+        self.share_out();
+    }
+
+    fn drop_empty_classes(&mut self) {
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            mem::take(&mut self.classes).into_iter().partition(|class| !class.members.is_empty());
+        self.classes = kept;
+        for (_, window) in dropped.iter().filter_map(|class| class.window(&self.config.strategy)) {
+            self.counts.widened += window.widened;
+            self.counts.narrowed += window.narrowed;
+        }
+        self.by_weight.clear();
+        for (number, class) in (0..).zip(&self.classes) {
+            self.by_weight.insert(class.weight.to_bits(), number);
+            class.members.iter().for_each(|slot| self.nodes[*slot as usize].class = number);
+        }
+    }
+
+    /// Which classes can be drawn, and how likely.
+    fn share_out(&mut self) {
+        self.shares.clear();
+        if self.classes.len() < 2 {
+            return;
+        }
+        let some_open = self.classes.iter().any(|class| class.open > 0);
+        let mut sum = 0.0;
+        for (number, class) in self.classes.iter().enumerate() {
+            if class.open > 0 || !some_open {
+                sum += class.share();
+                self.shares.push((sum, number as u32));
+            }
+        }
+    }
+
+    fn draw(&self, random: &mut impl Random) -> Option<usize> {
+        if self.classes.len() < 2 {
+            return self.classes.len().checked_sub(1);
+        }
+        let (total, _) = self.shares.last()?;
+        let drawn = if *total > 0.0 {
+            let point = random.unit() * total;
+            let drawn = self.shares.partition_point(|(sum, _)| *sum <= point);
+            // Rounding may leave the last sliver uncovered.
+            drawn.min(self.shares.len() - 1)
+        } else {
+            random.below(self.shares.len() as u64) as usize
+        };
+        self.shares.get(drawn).map(|(_, class)| *class as usize)
     }
 
     /// Lets dead endpoints whose wait is over be probed.
@@ -355,64 +409,34 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
                 break;
             }
             self.waiting.pop();
-            let waiting = &mut self.slots[slot as usize];
-            if waiting.generation == generation && waiting.key.is_some() {
-                waiting.accrual.advance(now);
-                self.counts.probes += u64::from(waiting.accrual.state() == State::ProbeOpen);
+            if self.nodes[slot as usize].generation == generation {
+                let accrual = &mut self.slots[slot as usize].accrual;
+                accrual.advance(now);
+                self.counts.probes += u64::from(accrual.state() == State::ProbeOpen);
                 self.refresh(slot);
             }
         }
     }
 
-    /// Keeps the class's count of open endpoints in step.
+    /// Keeps what the strategy sees in step with accrual and connections.
     fn refresh(&mut self, slot: u32) {
-        let slot = &mut self.slots[slot as usize];
-        let accrual = if slot.accrual.is_busy() { Status::Busy } else { Status::Open };
-        let status = accrual.max(slot.connection);
-        let class = &mut self.classes[slot.class];
-        class.open -= usize::from(slot.status == Status::Open);
-        class.open += usize::from(status == Status::Open);
-        slot.status = status;
-    }
-
-    /// Two distinct members of one class; the better.
-    fn choose(&self, random: &mut impl Random) -> Option<u32> {
-        let members = &self.class(random)?.members;
-        let count = members.len() as u64;
-        let first = random.below(count);
-        let first_slot = members[first as usize];
-        if count == 1 {
-            return Some(first_slot);
+        let Slot { accrual, connection, .. } = &self.slots[slot as usize];
+        let accrual = if accrual.is_busy() { Status::Busy } else { Status::Open };
+        let status = accrual.max(*connection);
+        let node = &self.nodes[slot as usize];
+        if node.status == status {
+            return;
         }
-        // A number below count − 1 with the first one's place skipped is uniform over the others.
-        let second = random.below(count - 1);
-        let second_slot = members[(second + u64::from(second >= first)) as usize];
-        let rank = |slot: u32| (self.slots[slot as usize].status, self.slots[slot as usize].outstanding);
-        Some(if rank(second_slot) < rank(first_slot) { second_slot } else { first_slot })
-    }
-
-    fn class(&self, random: &mut impl Random) -> Option<&Class> {
-        if let [class] = self.classes.as_slice() {
-            return Some(class).filter(|class| !class.members.is_empty());
+        let class = &mut self.classes[node.class as usize];
+        let was_open = class.open > 0;
+        class.change(&mut self.nodes, slot, status);
+        if was_open != (class.open > 0) {
+            self.share_out();
         }
-        let some_open = self.classes.iter().any(|class| class.open > 0);
-        let usable = |class: &&Class| !class.members.is_empty() && (class.open > 0 || !some_open);
-        let share = |class: &Class| class.weight.max(0.0) * class.members.len() as f64;
-        let total = self.classes.iter().filter(usable).map(share).sum::<f64>();
-        let mut left = random.unit() * total;
-        let weighted = self.classes.iter().filter(usable).find(|class| {
-            left -= share(class);
-            left < 0.0
-        });
-        weighted.or_else(|| self.classes.iter().rfind(usable))
     }
+}
 
-    /// After luck failed: an open endpoint if there is one. The original would take one more random pair;
-    /// looking costs time only while most endpoints are dead, and spares requests that would fail.
-    fn any_open(&self, random: &mut impl Random) -> Option<u32> {
-        let class = self.classes.iter().filter(|class| class.open > 0).max_by(|a, b| a.weight.total_cmp(&b.weight))?;
-        let start = random.below(class.members.len() as u64) as usize;
-        let mut around = class.members[start..].iter().chain(&class.members[..start]);
-        around.find(|slot| self.slots[**slot as usize].status == Status::Open).copied()
-    }
+/// Discovery may say anything; a class's share must be a number.
+fn sane(weight: f64) -> f64 {
+    if weight > 0.0 { weight.min(f64::from(f32::MAX)) } else { 0.0 }
 }

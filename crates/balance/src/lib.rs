@@ -14,6 +14,7 @@
 //! ```
 
 pub mod accrual;
+mod average;
 mod backoff;
 mod balancer;
 mod budget;
@@ -23,7 +24,10 @@ mod window;
 
 pub use accrual::{Accrual, Outcome};
 pub use backoff::{Backoff, BackoffError, Backoffs};
-pub use balancer::{Balancer, Change, Counts, Endpoint, Pick, Status, Update};
+pub use balancer::{
+    Aperture, Balancer, BalancerConfig, Change, Counts, Endpoint, Maintenance, Pick, Status, Strategy, StrategyError,
+    Update,
+};
 pub use budget::{Budget, BudgetConfig, BudgetError};
 pub use draw::{Branch, Draw, Independent, draw};
 pub use random::Random;

@@ -1,24 +1,13 @@
 //! The balancer against §5.6 of the reference, with a seeded source so that sums are exact.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod common;
 
-use balance::{Backoff, Balancer, Change, Outcome, Pick, Random, Status, accrual};
-use proptest::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+
+use balance::{Backoff, Balancer, Change, Outcome, Pick, Status, accrual};
+use common::Seeded;
 
 const SECOND: u64 = 1_000_000_000;
-
-/// SplitMix64: uniform, seeded, ten lines.
-struct Seeded(u64);
-
-impl Random for Seeded {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
 
 fn balancer(endpoints: &[(u32, f64)]) -> Balancer<u32> {
     let mut balancer = Balancer::new(accrual::Config {
@@ -142,62 +131,4 @@ fn an_update_keeps_the_state_of_what_stays() {
     assert_eq!(balancer.key(&gone), None);
     assert_eq!(balancer.release(gone, Outcome::Failure, 1, &mut random), None, "harmless");
     assert_eq!(balancer.counts(1).load, 0);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Update(HashSet<u32>),
-    Pick,
-    Release(usize, Outcome),
-    Wait(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let outcome = prop_oneof![Just(Outcome::Success), Just(Outcome::Failure), Just(Outcome::Ignored)];
-    prop_oneof![
-        1 => prop::collection::hash_set(0u32..12, 0..8).prop_map(Step::Update),
-        6 => Just(Step::Pick),
-        4 => (any::<usize>(), outcome).prop_map(|(which, outcome)| Step::Release(which, outcome)),
-        1 => (0u64..20).prop_map(Step::Wait),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn whatever_happens_only_present_endpoints_are_picked_and_sums_agree(
-        steps in prop::collection::vec(step(), 1..200), seed: u64,
-    ) {
-        let mut balancer = balancer(&[(0, 1.0), (1, 1.0)]);
-        let mut random = Seeded(seed);
-        let mut present = HashSet::from([0, 1]);
-        let (mut held, mut now) = (Vec::new(), 0);
-        for step in steps {
-            match step {
-                Step::Update(keys) => {
-                    balancer.update(keys.iter().map(|key| (*key, f64::from(key % 3))), now);
-                    held.retain(|(key, _)| keys.contains(key));
-                    present = keys;
-                }
-                Step::Pick => match balancer.pick(now, &mut random) {
-                    None => prop_assert!(present.is_empty()),
-                    Some(pick) => {
-                        let key = *balancer.key(&pick).expect("present");
-                        prop_assert!(present.contains(&key));
-                        held.push((key, pick));
-                    }
-                },
-                Step::Release(which, outcome) => if !held.is_empty() {
-                    let (_, pick) = held.swap_remove(which % held.len());
-                    balancer.release(pick, outcome, now, &mut random);
-                },
-                Step::Wait(seconds) => now += seconds * SECOND,
-            }
-            let counts = balancer.counts(now);
-            prop_assert_eq!(counts.size, present.len());
-            prop_assert_eq!(counts.available + counts.busy + counts.closed, present.len());
-            prop_assert_eq!(counts.load, held.len() as u64);
-            let open = balancer.endpoints(now).iter().filter(|endpoint| endpoint.status == Status::Open).count();
-            prop_assert_eq!(open, counts.available);
-        }
-    }
 }

@@ -1,0 +1,16 @@
+//! A source of randomness that is the same in every run.
+
+use balance::Random;
+
+/// SplitMix64: uniform, seeded, ten lines.
+pub struct Seeded(pub u64);
+
+impl Random for Seeded {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
