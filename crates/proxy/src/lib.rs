@@ -1,5 +1,32 @@
 //! The data plane, and the admin server of its process.
 
 pub mod admin;
+mod classify;
+mod client;
 pub mod config;
+mod connection;
+mod context;
+mod deliver;
+mod directory;
+mod exchange;
+mod failure;
+mod forwarded;
+mod identify;
+mod metrics;
+mod name;
+mod pool;
+mod record;
+mod request;
+mod router;
+mod server;
+mod service;
 pub mod settings;
+mod start;
+mod tcp;
+mod thread;
+mod trace;
+mod tunnel;
+mod wire;
+mod worker;
+
+pub use start::{Running, ServerAddress, StartError, start};

@@ -1,0 +1,349 @@
+//! A client: all that a worker keeps for one bound id. Its balancer follows the live addresses; its pools
+//! hang on the endpoints.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use balance::{Balancer, Budget, Outcome, Pick, Status};
+use names::Path;
+use naming::{Addr, Live, State};
+use telemetry::{Counter, Gauge, Stat};
+
+use crate::directory::{Directory, Entry};
+use crate::metrics::{Connections, Requests, Scope, Statuses};
+use crate::pool::{Bounds, Endpoint, Key};
+use crate::settings;
+use crate::worker::Worker;
+
+/// Extra attempts at getting a connection for one request, which cost no budget (finagle's).
+pub(crate) const CONNECT_REQUEUES: u32 = 25;
+
+pub(crate) struct Client {
+    /// `/#/io.l5d.fs/world-v1`
+    pub id: String,
+    pub settings: settings::Client,
+    pub metrics: Rc<Metrics>,
+    addr: RefCell<Live<Addr>>,
+    known: RefCell<Known>,
+    balancer: RefCell<Balancer<Key>>,
+    endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
+    budget: RefCell<Budget>,
+    bounds: Bounds,
+    pub used: Cell<u64>,
+    entry: Entry,
+}
+
+/// What is known of the addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Known {
+    Pending,
+    Bound,
+    /// Neg, failed, or an empty set: nobody to send to.
+    None,
+}
+
+/// A client's cells.
+pub(crate) struct Metrics {
+    pub worker: Rc<Worker>,
+    pub scope: Scope,
+    pub requests: Requests,
+    pub statuses: Statuses,
+    pub connections: Connections,
+    pub connect_latency: Stat,
+    failed_connect_latency: Stat,
+    failed_connects: [Counter; 2],
+    pub cancelled_connects: Counter,
+    pub waited: Counter,
+    pub too_many_waiters: Counter,
+    pub waiters: Gauge,
+    pub requeues: Counter,
+    pub requeues_each: Stat,
+    pub budget_exhausted: Counter,
+    pub request_limit: Counter,
+    pub cannot_retry: Counter,
+    pub not_open: Counter,
+    levels: Levels,
+}
+
+/// What the maintenance tick sets.
+struct Levels {
+    size: Gauge,
+    available: Gauge,
+    busy: Gauge,
+    closed: Gauge,
+    load: Gauge,
+    mean_weight: Gauge,
+    weight_classes: Gauge,
+    algorithm: Gauge,
+    is_available: Gauge,
+    budget: Gauge,
+    pool_size: Gauge,
+    pool_cached: Gauge,
+    adds: Counter,
+    removes: Counter,
+    updates: Counter,
+    rebuilds: Counter,
+    max_effort_exhausted: Counter,
+    busy_weight_classes: Counter,
+    removals: Counter,
+    revivals: Counter,
+    probes: Counter,
+    removed_for_ms: Counter,
+}
+
+impl Metrics {
+    fn new(worker: &Rc<Worker>, scope: Scope) -> Metrics {
+        let unavailable = "com.twitter.finagle.naming.buoyant.RichConnectionFailedException";
+        Metrics {
+            worker: worker.clone(),
+            requests: Requests::new(&scope),
+            statuses: Statuses::new(&scope),
+            connections: Connections::new(&scope),
+            connect_latency: scope.stat(&["connect_latency_ms"]),
+            failed_connect_latency: scope.stat(&["failed_connect_latency_ms"]),
+            failed_connects: [
+                scope.counter(&["service_creation", "failures"]),
+                scope.counter(&["service_creation", "failures", unavailable]),
+            ],
+            cancelled_connects: scope.counter(&["cancelled_connects"]),
+            waited: scope.counter(&["pool_num_waited"]),
+            too_many_waiters: scope.counter(&["pool_num_too_many_waiters"]),
+            waiters: scope.gauge(&["pool_waiters"]),
+            requeues: scope.counter(&["retries", "requeues"]),
+            requeues_each: scope.stat(&["retries", "requeues_per_request"]),
+            budget_exhausted: scope.counter(&["retries", "budget_exhausted"]),
+            request_limit: scope.counter(&["retries", "request_limit"]),
+            cannot_retry: scope.counter(&["retries", "cannot_retry"]),
+            not_open: scope.counter(&["retries", "not_open"]),
+            levels: Levels::new(&scope),
+            scope,
+        }
+    }
+
+    pub(crate) fn connect_failed(&self, nanos: u64) {
+        self.failed_connects.iter().for_each(Counter::inc);
+        self.failed_connect_latency.record(nanos / 1_000_000);
+    }
+}
+
+impl Levels {
+    fn new(scope: &Scope) -> Levels {
+        let balancer = scope.below(&["loadbalancer"]);
+        let accrual = scope.below(&["failure_accrual"]);
+        Levels {
+            size: balancer.gauge(&["size"]),
+            available: balancer.gauge(&["available"]),
+            busy: balancer.gauge(&["busy"]),
+            closed: balancer.gauge(&["closed"]),
+            load: balancer.gauge(&["load"]),
+            mean_weight: balancer.gauge(&["meanweight"]),
+            weight_classes: balancer.gauge(&["num_weight_classes"]),
+            algorithm: balancer.gauge(&["algorithm", "p2c_least_loaded"]),
+            is_available: scope.gauge(&["available"]),
+            budget: scope.gauge(&["retries", "budget"]),
+            pool_size: scope.gauge(&["pool_size"]),
+            pool_cached: scope.gauge(&["pool_cached"]),
+            adds: balancer.counter(&["adds"]),
+            removes: balancer.counter(&["removes"]),
+            updates: balancer.counter(&["updates"]),
+            rebuilds: balancer.counter(&["rebuilds"]),
+            max_effort_exhausted: balancer.counter(&["max_effort_exhausted"]),
+            busy_weight_classes: balancer.counter(&["busy_weight_classes"]),
+            removals: accrual.counter(&["removals"]),
+            revivals: accrual.counter(&["revivals"]),
+            probes: accrual.counter(&["probes"]),
+            removed_for_ms: accrual.counter(&["removed_for_ms"]),
+        }
+    }
+}
+
+/// An endpoint picked for one request. Dropped unreleased (the client went away), it says nothing about
+/// the endpoint.
+pub(crate) struct Picked {
+    client: Rc<Client>,
+    pub endpoint: Rc<Endpoint>,
+    pick: Option<Pick>,
+}
+
+impl Picked {
+    pub(crate) fn release(mut self, outcome: Outcome, now: u64) {
+        self.end(outcome, now);
+    }
+
+    fn end(&mut self, outcome: Outcome, now: u64) {
+        if let Some(pick) = self.pick.take() {
+            let change = self.client.balancer.borrow_mut().release(pick, outcome, now, &mut || fastrand::u64(..));
+            if let Some(change) = change {
+                let endpoint = self.endpoint.address;
+                tracing::info!(client = %self.client.id, %endpoint, ?change, "failure accrual");
+            }
+        }
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        let now = self.client.metrics.worker.coarse_now();
+        self.end(Outcome::Ignored, now);
+    }
+}
+
+impl Client {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        scope: Scope,
+        id: &Path,
+        addr: Live<Addr>,
+        settings: settings::Client,
+        directory: &Directory,
+    ) -> Rc<Client> {
+        let shown = id.show();
+        let pool = settings.pool.unwrap_or_default();
+        let budget = Budget::new(&settings.requeue_budget.unwrap_or_default());
+        let client = Client {
+            metrics: Rc::new(Metrics::new(worker, scope)),
+            entry: directory.enter(&shown, addr.clone()),
+            id: shown,
+            addr: RefCell::new(addr),
+            known: RefCell::new(Known::Pending),
+            balancer: RefCell::new(Balancer::new(settings.accrual.unwrap_or_default())),
+            endpoints: RefCell::default(),
+            budget: RefCell::new(budget.unwrap_or_else(|_| default_budget())),
+            bounds: Bounds::new(&pool, worker.number, worker.workers),
+            used: Cell::new(0),
+            settings,
+        };
+        client.take_addr(worker.coarse_now());
+        Rc::new(client)
+    }
+
+    /// Follows another source of the same id's addresses.
+    pub(crate) fn follow(&self, addr: &Live<Addr>, now: u64) {
+        if self.addr.borrow().id() != addr.id() {
+            *self.addr.borrow_mut() = addr.clone();
+            self.entry.follow(addr);
+            self.take_addr(now);
+        }
+    }
+
+    /// Takes what discovery published since; one atomic load if that is nothing.
+    #[inline]
+    pub(crate) fn refresh(&self, now: u64) {
+        if self.addr.borrow().has_changed() {
+            self.take_addr(now);
+        }
+    }
+
+    fn take_addr(&self, now: u64) {
+        let state = self.addr.borrow_mut().take();
+        let endpoints = match &state {
+            // Nothing is known of the new source yet: what was good is still good.
+            State::Pending => return,
+            State::Ok(Addr::Bound { endpoints, .. }) => endpoints.to_vec(),
+            State::Ok(Addr::Neg | Addr::Failed(_)) | State::Failed(_) => Vec::new(),
+        };
+        *self.known.borrow_mut() = if endpoints.is_empty() { Known::None } else { Known::Bound };
+        let mut known = self.endpoints.borrow_mut();
+        let wanted = endpoints.iter().map(|endpoint| {
+            let kept = known.entry(endpoint.addr).or_insert_with(|| Endpoint::new(endpoint.addr, self.bounds));
+            (Key(kept.clone()), endpoint.weight)
+        });
+        let update = self.balancer.borrow_mut().update(wanted, now);
+        for Key(removed) in update.removed {
+            known.remove(&removed.address);
+            removed.remove();
+        }
+    }
+
+    pub(crate) fn known(&self) -> Known {
+        self.known.borrow().clone()
+    }
+
+    /// The live addresses, to wait for.
+    pub(crate) fn addr(&self) -> Live<Addr> {
+        self.addr.borrow().clone()
+    }
+
+    /// The endpoint for one request; `None` if there is none.
+    #[inline]
+    pub(crate) fn pick(self: &Rc<Client>, now: u64) -> Option<Picked> {
+        let mut balancer = self.balancer.borrow_mut();
+        let pick = balancer.pick(now, &mut || fastrand::u64(..))?;
+        let endpoint = balancer.key(&pick).map(|Key(endpoint)| endpoint.clone())?;
+        Some(Picked { client: self.clone(), endpoint, pick: Some(pick) })
+    }
+
+    /// Whether any endpoint counts as healthy.
+    pub(crate) fn is_open(&self, now: u64) -> bool {
+        self.balancer.borrow_mut().status(now) == Status::Open
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses = self.endpoints.borrow().keys().copied().collect::<Vec<_>>();
+        addresses.sort();
+        addresses
+    }
+
+    pub(crate) fn deposit(&self, now: u64) {
+        self.budget.borrow_mut().deposit(now);
+    }
+
+    /// Requeues that one request may use now.
+    pub(crate) fn requeue_limit(&self, now: u64) -> u64 {
+        self.budget.borrow_mut().requeue_limit(now)
+    }
+
+    pub(crate) fn withdraw(&self, now: u64) -> bool {
+        self.budget.borrow_mut().withdraw(now)
+    }
+
+    /// Every now and then: closes what died or idles too long, and sets the gauges.
+    pub(crate) fn maintain(&self, now: u64) {
+        self.refresh(now);
+        let endpoints = self.endpoints.borrow();
+        endpoints.values().for_each(|endpoint| endpoint.sweep(now));
+        let cached = endpoints.values().map(|endpoint| endpoint.idle_count()).sum::<usize>();
+        let counts = self.balancer.borrow_mut().counts(now);
+        let levels = &self.metrics.levels;
+        // Gauges of one path are summed over the workers: what every worker sees alike is shared out.
+        let holders = self.entry.holders().max(1) as f64;
+        levels.size.set(counts.size as f64 / holders);
+        levels.available.set(counts.available as f64 / holders);
+        levels.busy.set(counts.busy as f64 / holders);
+        levels.closed.set(counts.closed as f64 / holders);
+        levels.load.set(counts.load as f64);
+        levels.mean_weight.set(counts.mean_weight / holders);
+        levels.weight_classes.set(counts.weight_classes as f64 / holders);
+        levels.algorithm.set(1.0 / holders);
+        levels.is_available.set(f64::from(u8::from(counts.available > 0)) / holders);
+        levels.budget.set(self.budget.borrow_mut().balance(now) as f64 / holders);
+        levels.pool_cached.set(cached as f64);
+        levels.pool_size.set(cached as f64 + counts.load as f64);
+        let catch_up = |counter: &Counter, total: u64| counter.add(total.saturating_sub(counter.value()));
+        catch_up(&levels.adds, counts.adds);
+        catch_up(&levels.removes, counts.removes);
+        catch_up(&levels.updates, counts.updates);
+        catch_up(&levels.rebuilds, counts.rebuilds);
+        catch_up(&levels.max_effort_exhausted, counts.max_effort_exhausted);
+        catch_up(&levels.busy_weight_classes, counts.busy_weight_classes as u64);
+        catch_up(&levels.removals, counts.removals);
+        catch_up(&levels.revivals, counts.revivals);
+        catch_up(&levels.probes, counts.probes);
+        catch_up(&levels.removed_for_ms, counts.removed_for_ms);
+    }
+}
+
+/// Settings come from a document that was checked; a budget out of bounds is the default one.
+fn default_budget() -> Budget {
+    Budget::new(&balance::BudgetConfig::default()).unwrap_or_else(|_| unreachable!("the default is in bounds"))
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        for endpoint in self.endpoints.get_mut().values() {
+            endpoint.remove();
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! A client's connection: reads heads, has each request exchanged, in order, until one side has enough.
+//!
+//! ```text
+//!  idle ── bytes ──▶ head ──▶ exchange ──▶ idle
+//!   │                  │          │
+//!   └── closed, drain  └ refusal  └ close
+//! ```
+//! While idle it holds no buffer. Bytes that came early (pipelined requests, the start of a head) wait in
+//! `carry`, whose size the head limits bound; while an exchange runs, no more than [`EARLY`] are read.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http1::{Body, Form, HeadError, Limits, Method, Progress, RequestHead, parse_request, write_refusal};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::exchange;
+use crate::failure::{Failure, Kind, Manner};
+use crate::forwarded::Forwarder;
+use crate::metrics::Life;
+use crate::record;
+use crate::request::{Request, Scratch, prepare};
+use crate::server::Server;
+use crate::tcp;
+use crate::worker::{Slot, Worker};
+
+/// A head that was begun must be complete within this time.
+const HEAD_TIMEOUT: u64 = 60_000_000_000;
+/// A connection that is opened while the worker drains must send its request within this time.
+const FIRST_REQUEST: u64 = 1_000_000_000;
+/// Bytes read ahead of their turn.
+pub(crate) const EARLY: usize = 64 * 1024;
+/// After an answer that the client may still be sending against: how long and how much is read away, so
+/// that the kernel does not reset the connection before the answer has arrived.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+pub(crate) struct Connection {
+    pub worker: Rc<Worker>,
+    pub server: Rc<Server>,
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub slot: Slot,
+    /// Bytes that were read ahead; those before `carry_from` are used.
+    carry: Vec<u8>,
+    carry_from: usize,
+    /// The client will send no more.
+    pub ended: bool,
+    pub life: Life,
+    forwarder: Forwarder,
+}
+
+/// What a connection reuses from request to request, one for the worker: it is only used while nobody waits.
+#[derive(Default)]
+pub(crate) struct Parser {
+    head: RequestHead,
+    scratch: Scratch,
+}
+
+/// What became of bytes.
+enum Taken {
+    /// More are needed.
+    Partial,
+    Request(Request, Vec<u8>),
+    /// A head that could not be read.
+    Refused(HeadError),
+    /// A request that is answered here, because of its head or its body.
+    Failed(Failure, Ending),
+}
+
+/// How to go on after an answer of our own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    pub method: Method,
+    /// The client's connection stays open.
+    pub keep_alive: bool,
+}
+
+/// Whether the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Request,
+    /// Close; what the client still sends is read away first.
+    Linger,
+    Close,
+}
+
+pub(crate) async fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr) {
+    let worker = server.router.worker.clone();
+    let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+    let slot = Slot::new(&worker, waker);
+    server.connections.opened();
+    *server.open.borrow_mut() += 1;
+    let life = Life { opened: worker.now(), ..Life::default() };
+    let forwarder = Forwarder::default();
+    let carry = Vec::new();
+    let mut connection =
+        Connection { worker, server, stream, peer, slot, carry, carry_from: 0, ended: false, life, forwarder };
+    let next = connection.run().await;
+    if next == Next::Linger {
+        connection.linger().await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.server.connections.closed(&self.life, self.worker.coarse_now());
+        *self.server.open.borrow_mut() -= 1;
+    }
+}
+
+impl Connection {
+    async fn run(&mut self) -> Next {
+        loop {
+            let next = match self.next().await {
+                Ok(Taken::Request(request, out)) => {
+                    self.life.requests += 1;
+                    self.slot.set(None);
+                    exchange::run(self, request, out).await
+                }
+                Ok(Taken::Failed(failure, ending)) => {
+                    self.life.requests += 1;
+                    self.answer(&failure, ending).await
+                }
+                Ok(Taken::Refused(error)) => {
+                    let mut out = self.worker.take_buffer();
+                    write_refusal(&mut out, error.status());
+                    let written = self.stream.write_all(&out).await;
+                    self.worker.give_buffer(out);
+                    if written.is_ok() { Next::Linger } else { Next::Close }
+                }
+                Ok(Taken::Partial) | Err(_) => Next::Close,
+            };
+            if next != Next::Request {
+                return next;
+            }
+        }
+    }
+
+    /// The next request. `Partial` is the end of the connection.
+    async fn next(&mut self) -> io::Result<Taken> {
+        if !self.carry.is_empty() {
+            let taken = self.take_carried();
+            if !matches!(taken, Taken::Partial) {
+                return Ok(taken);
+            }
+            self.slot.set(Some(self.worker.coarse_now() + HEAD_TIMEOUT));
+        }
+        loop {
+            if self.ended {
+                return Ok(Taken::Partial);
+            }
+            let read = poll_fn(|context| self.poll_idle(context)).await?;
+            if read == 0 {
+                return Ok(self.end_of_input());
+            }
+            self.received(read);
+            let worker = self.worker.clone();
+            let taken = worker.with_read(read, |bytes| self.take_more(bytes));
+            if !matches!(taken, Taken::Partial) {
+                return Ok(taken);
+            }
+            self.slot.set(Some(self.worker.coarse_now() + HEAD_TIMEOUT));
+        }
+    }
+
+    /// The client closed, or its time for a head is over.
+    fn end_of_input(&self) -> Taken {
+        let rest = &self.carry[self.carry_from..];
+        let began = rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+        if began { Taken::Refused(HeadError::Line) } else { Taken::Partial }
+    }
+
+    /// Waits for bytes, which are then in the worker's buffer; 0 is the end.
+    #[inline]
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self.worker.poll_read(&mut self.stream, context) {
+            Poll::Pending if self.slot.is_due() => Poll::Ready(Ok(0)),
+            Poll::Pending if self.worker.is_draining() => self.poll_leaving(),
+            other => other,
+        }
+    }
+
+    /// The worker drains: an idle connection closes, unless bytes have come that nobody has seen yet, or
+    /// it is so new that its first request must be on its way.
+    fn poll_leaving(&mut self) -> Poll<io::Result<usize>> {
+        if self.life.requests == 0 {
+            self.slot.set_earlier(self.worker.now() + FIRST_REQUEST);
+            return Poll::Pending;
+        }
+        if tcp::has_news(&self.stream) { Poll::Pending } else { Poll::Ready(Ok(0)) }
+    }
+
+    pub(crate) fn received(&mut self, bytes: usize) {
+        self.life.received += bytes as u64;
+        self.server.connections.received.add(bytes as u64);
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.life.sent += bytes as u64;
+        self.server.connections.sent.add(bytes as u64);
+    }
+
+    #[inline]
+    fn take_more(&mut self, bytes: &[u8]) -> Taken {
+        if self.carry.is_empty() {
+            let (taken, used) = self.take(bytes);
+            self.keep(&bytes[used..]);
+            return taken;
+        }
+        self.keep(bytes);
+        // A head ends with a line: no use in looking before there is one, unless it is too long anyway.
+        let limits = self.server.router.settings.limits;
+        if memchr::memchr(b'\n', bytes).is_none() && self.carried() < limits.line.min(limits.headers) {
+            return Taken::Partial;
+        }
+        self.take_carried()
+    }
+
+    fn take_carried(&mut self) -> Taken {
+        let carry = std::mem::take(&mut self.carry);
+        let from = std::mem::take(&mut self.carry_from);
+        let (taken, used) = self.take(&carry[from..]);
+        if from + used == carry.len() {
+            self.worker.give_buffer(carry);
+        } else {
+            (self.carry, self.carry_from) = (carry, from + used);
+        }
+        taken
+    }
+
+    /// Takes one request off `bytes`, and says how much of them it was.
+    fn take(&mut self, bytes: &[u8]) -> (Taken, usize) {
+        let worker = self.worker.clone();
+        let server = self.server.clone();
+        let mut parser = worker.parser.borrow_mut();
+        let Parser { head, scratch } = &mut *parser;
+        let limits = server.router.settings.limits;
+        let limits = Limits { line: limits.line, headers: limits.headers };
+        match parse_request(bytes, &limits, head) {
+            Ok(Progress::Complete) => {}
+            Ok(Progress::Partial) => return (Taken::Partial, 0),
+            Err(error) => return (Taken::Refused(error), 0),
+        }
+        let mut out = worker.take_buffer();
+        let prepared = prepare(&server, &mut self.forwarder, self.peer, head, bytes, scratch, &mut out);
+        let rest = &bytes[head.len..];
+        let mut request = match prepared {
+            Ok(request) => request,
+            Err(failure) => {
+                worker.give_buffer(out);
+                return reject(failure, head, rest);
+            }
+        };
+        request.started = worker.now();
+        if let Some(drawn) = request.name.try_draw(&server.router, request.started) {
+            request.enter(&drawn, &mut out);
+            request.drawn = Some(drawn);
+        }
+        match request.body.feed(rest, Form::Pass, &mut out) {
+            Ok((used, _)) => (Taken::Request(request, out), head.len + used),
+            Err(error) => {
+                worker.give_buffer(out);
+                let failure = Failure::new(Kind::Request, error.to_string());
+                (Taken::Failed(failure, Ending { method: head.method, keep_alive: false }), bytes.len())
+            }
+        }
+    }
+
+    /// Bytes read ahead.
+    pub(crate) fn carried(&self) -> usize {
+        self.carry.len() - self.carry_from
+    }
+
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            if self.carry.capacity() == 0 {
+                self.carry = self.worker.take_buffer();
+            }
+            self.carry.extend_from_slice(bytes);
+        }
+    }
+
+    /// What was read ahead, for a tunnel.
+    pub(crate) fn take_early(&mut self) -> Vec<u8> {
+        let from = std::mem::take(&mut self.carry_from);
+        std::mem::take(&mut self.carry).split_off(from)
+    }
+
+    /// Answers a request that had no exchange.
+    async fn answer(&mut self, failure: &Failure, ending: Ending) -> Next {
+        let started = self.worker.coarse_now();
+        let next = self.write_failure(failure, ending).await;
+        let nanos = self.worker.now().saturating_sub(started);
+        self.server.statuses.count(failure.kind.status(), nanos);
+        self.server.requests.answered(failure.kind.status() < 500, nanos);
+        record::rejected(self, failure, ending.method);
+        next
+    }
+
+    /// Writes an answer of our own.
+    pub(crate) async fn write_failure(&mut self, failure: &Failure, ending: Ending) -> Next {
+        let keep_alive = ending.keep_alive && !self.worker.is_draining() && !self.ended;
+        let manner = Manner {
+            limits: self.server.router.settings.limits,
+            keep_alive,
+            head_only: ending.method == Method::Head,
+            clear_context: self.server.settings.clear_context,
+        };
+        let mut out = self.worker.take_buffer();
+        failure.write(&manner, &mut out);
+        let written = self.stream.write_all(&out).await;
+        self.sent(out.len());
+        self.worker.give_buffer(out);
+        match (written, keep_alive) {
+            (Err(_), _) => Next::Close,
+            (Ok(()), true) => Next::Request,
+            (Ok(()), false) => Next::Linger,
+        }
+    }
+
+    /// Reads away what the client still sends, for a while.
+    async fn linger(&mut self) {
+        if self.ended || self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let drained = async {
+            let mut read = 0;
+            while read < LINGER_BYTES {
+                match poll_fn(|context| self.worker.poll_read(&mut self.stream, context)).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(bytes) => read += bytes,
+                }
+            }
+        };
+        // Whether it was all or the time is over: the connection closes now.
+        let _ = tokio::time::timeout(LINGER, drained).await;
+    }
+}
+
+/// A request that is answered without being sent: the connection goes on if its body is over.
+fn reject(failure: Failure, head: &RequestHead, rest: &[u8]) -> (Taken, usize) {
+    let mut body = Body::new(head.body);
+    let mut sink = Vec::new();
+    let (used, over) = match body.feed(rest, Form::Payload, &mut sink) {
+        Ok((used, _)) => (used, body.is_done()),
+        Err(_) => (rest.len(), false),
+    };
+    (Taken::Failed(failure, Ending { method: head.method, keep_alive: head.keep_alive && over }), head.len + used)
+}

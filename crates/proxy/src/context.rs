@@ -1,0 +1,171 @@
+//! The request's context: what `l5d-*` headers bring along, and in what form it goes on.
+//!
+//! Behaviour: Linkerd 1.7.5's `LinkerdHeaders`. Read are `l5d-ctx-dtab`, `l5d-dtab`, `l5d-ctx-deadline`,
+//! `l5d-ctx-trace` and `l5d-sample`; everything else that starts with `l5d-` passes through.
+
+use http1::{Known, KnownSet, RequestHead};
+use names::{Dtab, ParseError};
+
+use crate::trace::{Flags, Trace};
+
+/// Every header of Linkerd's own.
+pub(crate) const ALL: KnownSet = KnownSet::of(&[
+    Known::L5dDtab,
+    Known::L5dSample,
+    Known::L5dReqid,
+    Known::L5dErr,
+    Known::L5dSuccessClass,
+    Known::L5dRetryable,
+    Known::L5dAddContext,
+    Known::L5dCtxDtab,
+    Known::L5dCtxTrace,
+    Known::L5dCtxDeadline,
+    Known::L5dCtxOther,
+    Known::L5dDstService,
+    Known::L5dDstClient,
+    Known::L5dDstResidual,
+    Known::L5dDstOther,
+    Known::L5dOther,
+]);
+
+/// What this router writes itself, or has read and writes anew.
+pub(crate) const REWRITTEN: KnownSet = KnownSet::of(&[
+    Known::L5dDtab,
+    Known::L5dCtxDtab,
+    Known::L5dCtxTrace,
+    Known::L5dSample,
+    Known::L5dReqid,
+    Known::L5dDstService,
+    Known::L5dDstClient,
+    Known::L5dDstResidual,
+]);
+
+const DTABS: KnownSet = KnownSet::of(&[Known::L5dCtxDtab, Known::L5dDtab]);
+const TRACED: KnownSet = KnownSet::of(&[Known::L5dCtxTrace, Known::L5dSample]);
+
+/// A deadline as it travels: nanoseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    pub timestamp: u128,
+    pub deadline: u128,
+}
+
+impl Deadline {
+    fn read(value: &[u8]) -> Option<Deadline> {
+        let (timestamp, deadline) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        Some(Deadline { timestamp: timestamp.parse().ok()?, deadline: deadline.parse().ok()? })
+    }
+
+    /// From now on for this long.
+    pub(crate) fn within(limit: std::time::Duration) -> Deadline {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let timestamp = now.map_or(0, |since| since.as_nanos());
+        Deadline { timestamp, deadline: timestamp + limit.as_nanos() }
+    }
+
+    /// The stricter of both: latest timestamp, earliest deadline.
+    pub(crate) fn with(self, other: Deadline) -> Deadline {
+        Deadline { timestamp: self.timestamp.max(other.timestamp), deadline: self.deadline.min(other.deadline) }
+    }
+
+    /// All valid values of the request folded into one.
+    pub(crate) fn of(head: &RequestHead, bytes: &[u8]) -> Option<Deadline> {
+        head.fields.all(bytes, Known::L5dCtxDeadline).filter_map(Deadline::read).reduce(Deadline::with)
+    }
+}
+
+impl std::fmt::Display for Deadline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.timestamp, self.deadline)
+    }
+}
+
+/// Appends what distinguishes the request's own dtabs from another request's: nothing if it has none.
+#[inline]
+pub(crate) fn dtab_key(head: &RequestHead, bytes: &[u8], key: &mut Vec<u8>) {
+    if head.fields.present().any(DTABS) {
+        for known in [Known::L5dCtxDtab, Known::L5dDtab] {
+            for value in head.fields.all(bytes, known) {
+                // No header value contains these, so that no two lists share a key.
+                key.push(b'\n');
+                key.extend_from_slice(value);
+            }
+        }
+    }
+}
+
+/// The request's own dtab: all of `l5d-ctx-dtab`, then all of `l5d-dtab`, which wins.
+pub(crate) fn dtab(head: &RequestHead, bytes: &[u8]) -> Result<Dtab, ParseError> {
+    let mut local = Dtab::empty();
+    for known in [Known::L5dCtxDtab, Known::L5dDtab] {
+        for value in head.fields.all(bytes, known) {
+            local = local.concat(&Dtab::read(&String::from_utf8_lossy(value))?);
+        }
+    }
+    Ok(local)
+}
+
+/// The ids under which this request goes on.
+#[inline]
+pub(crate) fn trace(head: &RequestHead, bytes: &[u8], random: &mut impl FnMut() -> u64) -> Trace {
+    if !head.fields.present().any(TRACED) {
+        return Trace::root(random).child(random);
+    }
+    let incoming = head.first(bytes, Known::L5dCtxTrace).and_then(Trace::read);
+    let mut server = match incoming {
+        Some(trace) => trace.child(random),
+        None => Trace::root(random),
+    };
+    let rate = head.first(bytes, Known::L5dSample).and_then(sample_rate);
+    if rate.is_some_and(|rate| sampled(server.trace, rate)) {
+        server.flags |= Flags::KNOWN | Flags::SAMPLED;
+    }
+    server.child(random)
+}
+
+/// `l5d-sample`: a share of 0 to 1, from which larger and smaller numbers are cut.
+pub(crate) fn sample_rate(value: &[u8]) -> Option<f64> {
+    let rate: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+    (!rate.is_nan()).then(|| rate.clamp(0.0, 1.0))
+}
+
+fn sampled(trace: u64, rate: f64) -> bool {
+    (((trace ^ salt()) as i64).unsigned_abs() % 10_000) < (rate * 10_000.0) as u64
+}
+
+/// One per process, so that processes sample different requests.
+fn salt() -> u64 {
+    static SALT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *SALT.get_or_init(|| fastrand::u64(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_rate_is_cut_to_a_share() {
+        for (value, rate) in
+            [("yes", None), ("0", Some(0.0)), ("1", Some(1.0)), ("1.5", Some(1.0)), ("-2", Some(0.0)), ("NaN", None)]
+        {
+            assert_eq!(sample_rate(value.as_bytes()), rate, "{value}");
+        }
+    }
+
+    #[test]
+    fn rates_of_one_and_zero_decide_for_every_trace() {
+        for trace in [0, 1, u64::MAX, i64::MIN as u64, 12345] {
+            assert!(sampled(trace, 1.0));
+            assert!(!sampled(trace, 0.0));
+        }
+    }
+
+    #[test]
+    fn of_two_deadlines_the_stricter_parts_hold() {
+        let read = |text: &str| Deadline::read(text.as_bytes());
+        let both = read("1 10").zip(read("2 8")).map(|(a, b)| a.with(b));
+        assert_eq!(both, Some(Deadline { timestamp: 2, deadline: 8 }));
+        assert_eq!(read("1"), None);
+        assert_eq!(read("a b"), None);
+    }
+}

@@ -1,0 +1,349 @@
+//! The answer's way to the client: head and first part of the body in one write, the rest as both sides
+//! go along.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http1::{
+    Body, BodyError, BodyKind, Delivery, Form, Known, KnownSet, LAST_CHUNK, ResponseHead, ResponseOut, Version,
+    write_chunk,
+};
+use tokio::io::AsyncWrite;
+
+use crate::classify::Class;
+use crate::connection::Next;
+use crate::context;
+use crate::exchange::{Arrived, End, Exchange};
+use crate::failure::{Failure, Kind};
+use crate::pool::Upstream;
+use crate::wire::{HALF_CLOSED, Place};
+
+/// A body part up to this size is copied behind the head; a larger one is written from where it lies.
+const COPY: usize = 4 * 1024;
+/// Output that waits for the client: the endpoint is not read while there is any.
+const ANSWERED: KnownSet = KnownSet::HOP_BY_HOP.with(KnownSet::of(&[Known::L5dSuccessClass]));
+
+/// The way of one answer's body.
+pub(crate) struct Way {
+    body: Body,
+    delivery: Delivery,
+    /// The body is complete.
+    is_over: bool,
+    /// The endpoint's connection may carry another request.
+    reusable: bool,
+}
+
+/// How a body's way ended.
+enum Ended {
+    Whole,
+    /// The endpoint broke off, or sent nonsense: the client must see that the answer is cut.
+    Cut,
+    ClientGone,
+}
+
+impl Exchange<'_> {
+    /// Sends the answer to the client.
+    pub(crate) async fn deliver(&mut self, arrived: Arrived, class: Class) -> (End, Next) {
+        let worker = self.connection.worker.clone();
+        let now = worker.now();
+        self.connection.slot.set(None);
+        self.count_answer(&arrived, class, now);
+        let answer_failed = arrived.answer.status >= 500;
+        self.record.keep_head(&worker, &self.out, &self.request, answer_failed);
+        let Arrived { mut upstream, picked, place, answer, .. } = arrived;
+        let nanos = now.saturating_sub(self.request.started);
+        let end = End::Answered { status: answer.status, class, nanos };
+        let complete = self.request.is_complete() && self.overflow.is_empty();
+        let keep_alive = self.request.keep_alive && complete && !worker.is_draining() && !self.connection.ended;
+        let begun = match &place {
+            Place::Read(length) => worker.with_read(*length, |bytes| self.begin(bytes, false, class, keep_alive)),
+            Place::Kept { bytes, ended } => self.begin(bytes, *ended, class, keep_alive),
+        };
+        if let Place::Kept { bytes, .. } = place {
+            worker.give_buffer(bytes);
+        }
+        let Begun { mut way, keep_alive, is_tunnel } = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // Nothing was sent yet, so there can be an answer that says so.
+                picked.release(balance::Outcome::Failure, now);
+                self.out.clear();
+                let failure = Failure::new(Kind::Response, error.to_string());
+                let ending = crate::connection::Ending { method: self.request.method, keep_alive };
+                let next = self.connection.write_failure(&failure, ending).await;
+                return (End::Failed(failure), next);
+            }
+        };
+        if is_tunnel {
+            let next = self.tunnel(upstream).await;
+            picked.release(class.outcome(), worker.now());
+            return (end, next);
+        }
+        let ended = if way.is_over && self.sent == self.out.len() {
+            Ended::Whole
+        } else {
+            poll_fn(|context| self.poll_way(&mut way, &mut upstream, context)).await
+        };
+        let next = match ended {
+            Ended::Whole if keep_alive => Next::Request,
+            Ended::Whole if complete => Next::Close,
+            Ended::Whole => Next::Linger,
+            Ended::Cut => {
+                self.cut(&way);
+                Next::Close
+            }
+            Ended::ClientGone => Next::Close,
+        };
+        let later = if matches!(ended, Ended::Whole) { worker.coarse_now() } else { worker.now() };
+        let complete = self.request.is_complete() && self.overflow.is_empty() && !self.refuses;
+        if matches!(ended, Ended::Whole) && way.reusable && complete && self.request.version == Version::Http11 {
+            picked.endpoint.give_back(upstream, later);
+        }
+        let outcome = match ended {
+            Ended::Cut => balance::Outcome::Failure,
+            Ended::Whole | Ended::ClientGone => class.outcome(),
+        };
+        picked.release(outcome, later);
+        (end, next)
+    }
+
+    /// Writes the head and what there is of the body; what the kernel does not take stays in `out`.
+    fn begin(&mut self, bytes: &[u8], ended: bool, class: Class, keep_alive: bool) -> Result<Begun, BodyError> {
+        let worker = self.connection.worker.clone();
+        let mut head = worker.response.borrow_mut();
+        let measured = ended && head.body == BodyKind::UntilClose;
+        if measured {
+            head.body = BodyKind::Length((bytes.len() - head.len) as u64);
+        }
+        let delivery = head.delivery(self.request.version);
+        let keep_alive = keep_alive && delivery != Delivery::UntilClose;
+        self.out.clear();
+        self.sent = 0;
+        self.write_head(&head, bytes, class, keep_alive, measured);
+        let rest = &bytes[head.len..];
+        let mut way = Way { body: Body::new(head.body), delivery, is_over: false, reusable: head.keep_alive };
+        if head.is_tunnel {
+            self.out.extend_from_slice(rest);
+            return Ok(Begun { way, keep_alive: false, is_tunnel: true });
+        }
+        if rest.len() <= COPY || delivery != Delivery::Same {
+            let used = way.take(rest, &mut self.out)?;
+            way.reusable &= used == rest.len();
+            self.write_now(&[]);
+        } else {
+            let run = way.body.next(rest, Form::Pass)?;
+            way.is_over = run.done;
+            let data = &rest[run.start..run.end];
+            let written = self.write_now(data);
+            self.out.extend_from_slice(&data[written..]);
+            if run.consumed < rest.len() && !run.done {
+                let used = way.take(&rest[run.consumed..], &mut self.out)?;
+                way.reusable &= run.consumed + used == rest.len();
+            } else {
+                way.reusable &= run.consumed == rest.len();
+            }
+        }
+        way.is_over |= way.body.is_done();
+        Ok(Begun { way, keep_alive, is_tunnel: false })
+    }
+
+    #[inline]
+    fn write_head(&mut self, head: &ResponseHead, bytes: &[u8], class: Class, keep_alive: bool, measured: bool) {
+        let mut remove = ANSWERED;
+        let clear = self.connection.server.settings.clear_context;
+        let mut long = Vec::new();
+        let extra: &[u8] = match (clear, class.is_success(), head.version) {
+            (true, ..) => b"via: 1.1 linkerd\r\n",
+            (false, true, Version::Http11) => b"via: 1.1 linkerd\r\nl5d-success-class: 1.0\r\n",
+            (false, false, Version::Http11) => b"via: 1.1 linkerd\r\nl5d-success-class: 0.0\r\n",
+            (false, true, Version::Http10) => b"via: 1.0 linkerd\r\nl5d-success-class: 1.0\r\n",
+            (false, false, Version::Http10) => b"via: 1.0 linkerd\r\nl5d-success-class: 0.0\r\n",
+        };
+        let has_via = head.has(Known::Via);
+        let extra = if has_via || measured {
+            if has_via {
+                remove = remove.with(KnownSet::of(&[Known::Via]));
+                long.extend_from_slice(b"via: ");
+                for value in head.fields.all(bytes, Known::Via) {
+                    long.extend_from_slice(value);
+                    long.extend_from_slice(b", ");
+                }
+                long.extend_from_slice(&extra[b"via: ".len()..]);
+            } else {
+                long.extend_from_slice(extra);
+            }
+            if measured {
+                long.extend_from_slice(format!("content-length: {}\r\n", bytes.len() - head.len).as_bytes());
+            }
+            &long
+        } else {
+            extra
+        };
+        if clear {
+            remove = remove.with(context::ALL);
+        }
+        let edit = ResponseOut { remove, extra, client: self.request.version, keep_alive };
+        head.write(bytes, &edit, &mut self.out);
+    }
+
+    /// Writes `out` and, behind it, `more`, as far as the kernel takes them; says how much of `more` went.
+    #[inline]
+    fn write_now(&mut self, more: &[u8]) -> usize {
+        let rest = &self.out[self.sent..];
+        let stream = &self.connection.stream;
+        let written = if more.is_empty() {
+            stream.try_write(rest)
+        } else {
+            stream.try_write_vectored(&[IoSlice::new(rest), IoSlice::new(more)])
+        };
+        // Trouble shows again when the rest is written.
+        let written = written.unwrap_or(0);
+        let own = written.min(rest.len());
+        self.sent += own;
+        self.connection.sent(written);
+        written - own
+    }
+
+    /// Moves the body, and what is left of the request's body, as far as all sides go along.
+    fn poll_way(&mut self, way: &mut Way, upstream: &mut Upstream, context: &mut Context<'_>) -> Poll<Ended> {
+        if !self.refuses
+            && (!self.request.is_complete() || self.overflow_sent < self.overflow.len())
+            && let Poll::Ready(Some(_)) = self.poll_body(upstream, context)
+        {
+            // The client's side of the exchange is over before its time; the answer may still interest it.
+            self.refuses = true;
+        }
+        loop {
+            while self.sent < self.out.len() {
+                match Pin::new(&mut self.connection.stream).poll_write(context, &self.out[self.sent..]) {
+                    Poll::Ready(Ok(written)) => {
+                        self.sent += written;
+                        self.connection.sent(written);
+                        self.progressed();
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Ended::ClientGone),
+                    Poll::Pending => return self.pending(context),
+                }
+            }
+            self.out.clear();
+            self.sent = 0;
+            if way.is_over {
+                return Poll::Ready(Ended::Whole);
+            }
+            match self.connection.worker.poll_read(&mut upstream.stream, context) {
+                Poll::Ready(Ok(read)) if read > 0 => {
+                    upstream.received(read);
+                    if self.pass(way, read).is_err() {
+                        return Poll::Ready(Ended::Cut);
+                    }
+                }
+                Poll::Ready(end) => {
+                    way.reusable = false;
+                    if end.is_err() || way.body.close().is_err() {
+                        return Poll::Ready(Ended::Cut);
+                    }
+                    way.is_over = true;
+                    if way.delivery == Delivery::Chunk {
+                        self.out.extend_from_slice(LAST_CHUNK);
+                    }
+                }
+                Poll::Pending => return self.pending(context),
+            }
+        }
+    }
+
+    /// Nothing moves just now: is the client still there?
+    fn pending(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
+        let watches = self.request.is_complete() || self.refuses;
+        if watches && self.poll_client(context).is_err() {
+            return Poll::Ready(Ended::ClientGone);
+        }
+        if self.connection.slot.is_due() { Poll::Ready(Ended::ClientGone) } else { Poll::Pending }
+    }
+
+    /// A client that closed its sending side is believed in as long as it takes something now and then.
+    fn progressed(&mut self) {
+        if self.connection.ended {
+            self.connection.slot.set(Some(self.connection.worker.coarse_now() + HALF_CLOSED));
+        }
+    }
+
+    /// Sends on what was read of the body.
+    fn pass(&mut self, way: &mut Way, read: usize) -> Result<(), BodyError> {
+        let worker = self.connection.worker.clone();
+        worker.with_read(read, |bytes| {
+            if way.delivery != Delivery::Same {
+                let used = way.take(bytes, &mut self.out)?;
+                way.reusable &= used == bytes.len();
+                self.write_now(&[]);
+                return Ok(());
+            }
+            let mut at = 0;
+            while at < bytes.len() && !way.is_over {
+                let run = way.body.next(&bytes[at..], Form::Pass)?;
+                let data = &bytes[at + run.start..at + run.end];
+                let written = if data.is_empty() { 0 } else { self.write_now(data) };
+                self.out.extend_from_slice(&data[written..]);
+                at += run.consumed;
+                way.is_over = run.done;
+            }
+            way.reusable &= at == bytes.len();
+            if self.sent > 0 {
+                self.progressed();
+            }
+            Ok(())
+        })
+    }
+
+    /// The client must not take a cut answer for a whole one: where only the close ends it, it is a reset.
+    fn cut(&self, way: &Way) {
+        if way.delivery == Delivery::UntilClose {
+            let socket = socket2::SockRef::from(&self.connection.stream);
+            if let Err(error) = socket.set_linger(Some(std::time::Duration::ZERO)) {
+                tracing::debug!(%error, "cannot reset a connection");
+            }
+        }
+    }
+
+    /// From here on bytes go both ways until both sides close.
+    async fn tunnel(&mut self, mut upstream: Upstream) -> Next {
+        let early = self.connection.take_early();
+        let result = crate::tunnel::run(&mut self.connection.stream, &mut upstream.stream, &self.out, &early).await;
+        if let Err(error) = result {
+            tracing::debug!(%error, "a tunnel broke off");
+        }
+        Next::Close
+    }
+}
+
+/// What `begin` found.
+struct Begun {
+    way: Way,
+    keep_alive: bool,
+    is_tunnel: bool,
+}
+
+impl Way {
+    /// Appends what `bytes` give to the client; says how many belong to the body.
+    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, BodyError> {
+        if self.delivery == Delivery::Same {
+            let (used, done) = self.body.feed(bytes, Form::Pass, out)?;
+            self.is_over |= done;
+            return Ok(used);
+        }
+        let mut at = 0;
+        while at < bytes.len() && !self.is_over {
+            let run = self.body.next(&bytes[at..], Form::Payload)?;
+            let data = &bytes[at + run.start..at + run.end];
+            match self.delivery {
+                Delivery::Chunk => write_chunk(out, data),
+                Delivery::UntilClose | Delivery::Same => out.extend_from_slice(data),
+            }
+            at += run.consumed;
+            self.is_over = run.done;
+        }
+        Ok(at)
+    }
+}

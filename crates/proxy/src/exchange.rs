@@ -1,0 +1,497 @@
+//! One exchange: from a prepared request to the end of its answer, retries included.
+//!
+//! ```text
+//!  run ── draw ──▶ attempt ── pick, connect ──▶ wire::converse ──▶ answer's head
+//!   ▲                 ▲  └ nothing was taken: requeue ┘               │
+//!   └ classifier says retry, budget allows ───────────────────────────┤
+//!                                                       deliver ──▶ body, end
+//! ```
+//! One task does all of it. What must outlive a wait is in [`Exchange`]; heads live in the worker's
+//! parsers and are used only between two waits.
+
+use std::time::Duration;
+
+use balance::{Backoffs, Outcome};
+use http1::Form;
+use tokio::io::AsyncWriteExt;
+
+use crate::classify::{Asked, Class};
+use crate::client::{CONNECT_REQUEUES, Picked};
+use crate::connection::{Connection, Ending, Next};
+use crate::failure::{Failure, Kind};
+use crate::name::Drawn;
+use crate::pool::{Endpoint, NoConnection, Upstream};
+use crate::record::Record;
+use crate::request::Request;
+use crate::wire::{Answer, Broken, Place};
+
+pub(crate) struct Exchange<'a> {
+    pub connection: &'a mut Connection,
+    pub request: Request,
+    /// The outgoing request; later what the client is to get.
+    pub out: Vec<u8>,
+    /// How much of `out` is written.
+    pub sent: usize,
+    /// Parts of a streamed request body that the endpoint did not take yet.
+    pub overflow: Vec<u8>,
+    pub overflow_sent: usize,
+    /// Bytes of the request's body went out that are not in `out`: it cannot be sent again.
+    pub has_streamed: bool,
+    /// The endpoint takes no more of the request.
+    pub refuses: bool,
+    pub record: Record,
+    total_ends: Option<u64>,
+}
+
+/// An answer's head has arrived; it lies in the worker's parser.
+pub(crate) struct Arrived {
+    pub upstream: Upstream,
+    pub picked: Picked,
+    pub drawn: Drawn,
+    pub place: Place,
+    pub answer: Answer,
+    pub dispatched: u64,
+}
+
+/// Why an attempt has no answer.
+pub(crate) enum Stop {
+    Failure(Failure),
+    /// Nobody is there to be answered.
+    ClientGone,
+    /// What the client sends is no body.
+    BadBody(String),
+}
+
+/// How an exchange ended, for metrics.
+pub(crate) enum End {
+    /// With the endpoint's answer.
+    Answered {
+        status: u16,
+        class: Class,
+        nanos: u64,
+    },
+    /// With an answer of our own.
+    Failed(Failure),
+    Gone,
+}
+
+/// Exchanges one request; the connection is at its next request afterwards, or closes.
+pub(crate) async fn run(connection: &mut Connection, request: Request, out: Vec<u8>) -> Next {
+    let server = connection.server.clone();
+    let name = request.name.clone();
+    let started = request.started;
+    let Some(_under_way) = server.admit() else {
+        return refuse(connection, request, out).await;
+    };
+    server.requests.pending.inc();
+    name.service.requests.pending.inc();
+    let total_ends = name.service.settings.total_timeout.map(|limit| started + limit.as_nanos() as u64);
+    let mut exchange = Exchange {
+        connection,
+        request,
+        out,
+        sent: 0,
+        overflow: Vec::new(),
+        overflow_sent: 0,
+        has_streamed: false,
+        refuses: false,
+        record: Record::default(),
+        total_ends,
+    };
+    let (end, next) = exchange.go().await;
+    exchange.connection.slot.set(None);
+    let Exchange { connection, out, overflow, record, .. } = exchange;
+    connection.worker.give_buffer(out);
+    connection.worker.give_buffer(overflow);
+    server.requests.pending.dec();
+    name.service.requests.pending.dec();
+    match &end {
+        End::Answered { status, class, nanos } => {
+            server.requests.answered(class.is_success(), *nanos);
+            name.service.requests.answered(class.is_success(), *nanos);
+            server.statuses.count(*status, *nanos);
+        }
+        End::Failed(failure) => {
+            let nanos = connection.worker.now().saturating_sub(started);
+            server.requests.answered(failure.kind.status() < 500, nanos);
+            name.service.requests.failed(failure.kind.exceptions(), nanos);
+            server.statuses.count(failure.kind.status(), nanos);
+        }
+        End::Gone => {
+            let nanos = connection.worker.now().saturating_sub(started);
+            server.requests.failed(&["com.twitter.finagle.ChannelClosedException"], nanos);
+            name.service.requests.failed(&["com.twitter.finagle.CancelledRequestException"], nanos);
+            server.statuses.error(nanos);
+        }
+    }
+    record.finish(connection, &name, started, &end);
+    next
+}
+
+/// More requests than the server may have under way.
+async fn refuse(connection: &mut Connection, request: Request, out: Vec<u8>) -> Next {
+    connection.worker.give_buffer(out);
+    connection.server.nacks.inc();
+    let ending = Ending { method: request.method, keep_alive: request.keep_alive && request.is_complete() };
+    let text = "Request was not processed by the server due to an error and is safe to retry";
+    connection.write_failure(&Failure::new(Kind::Overload, text), ending).await
+}
+
+impl Exchange<'_> {
+    async fn go(&mut self) -> (End, Next) {
+        if !self.request.is_complete()
+            && let Err(stop) = self.begin_body().await
+        {
+            return self.stop(stop).await;
+        }
+        if self.request.ends_here {
+            return self.answer_trace().await;
+        }
+        let name = self.request.name.clone();
+        name.service.deposit(self.request.started);
+        let mut backoffs = None;
+        let mut retries = 0;
+        let ended = loop {
+            let (class, arrived) = match self.attempt().await {
+                Ok(arrived) => {
+                    let class = self.asked().answered(arrived.answer.status, arrived.answer.says_retryable);
+                    (class, Ok(arrived))
+                }
+                Err(Stop::Failure(failure)) => (self.asked().failed(failure.kind), Err(failure)),
+                Err(stop) => break self.stop(stop).await,
+            };
+            if class == Class::Retryable && self.may_retry() {
+                retries += 1;
+                if let Ok(arrived) = arrived {
+                    self.discard(arrived, class);
+                }
+                self.back_off(&mut backoffs).await;
+                continue;
+            }
+            break match arrived {
+                Ok(arrived) => self.deliver(arrived, class).await,
+                Err(failure) => self.stop(Stop::Failure(failure)).await,
+            };
+        };
+        if retries > 0 {
+            name.service.retries_each.record(retries);
+        }
+        ended
+    }
+
+    /// A TRACE whose way ends here.
+    async fn answer_trace(&mut self) -> (End, Next) {
+        self.out.clear();
+        let keep_alive = self.request.keep_alive && !self.connection.worker.is_draining();
+        let extra: &[u8] = if keep_alive { b"" } else { b"connection: close\r\n" };
+        http1::write_error(&mut self.out, 200, extra, b"");
+        let written = self.connection.stream.write_all(&self.out).await;
+        let nanos = self.connection.worker.now().saturating_sub(self.request.started);
+        let end = End::Answered { status: 200, class: Class::Success, nanos };
+        (end, if written.is_ok() && keep_alive { Next::Request } else { Next::Close })
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            classifier: self.request.name.service.settings.classifier.unwrap_or_default(),
+            method: self.request.method,
+            is_streamed: !self.request.is_buffered,
+        }
+    }
+
+    /// Invites the body if the client waits for that, and reads a short one whole.
+    async fn begin_body(&mut self) -> Result<(), Stop> {
+        if self.request.expect_continue {
+            let written = self.connection.stream.write_all(http1::CONTINUE).await;
+            written.map_err(|_| Stop::ClientGone)?;
+        }
+        while self.request.is_buffered && !self.request.is_complete() {
+            let connection = &mut *self.connection;
+            let worker = connection.worker.clone();
+            let read = std::future::poll_fn(|context| worker.poll_read(&mut connection.stream, context)).await;
+            let read = read.map_err(|_| Stop::ClientGone)?;
+            if read == 0 {
+                return Err(Stop::ClientGone);
+            }
+            connection.received(read);
+            let (body, out) = (&mut self.request.body, &mut self.out);
+            let fed = worker.with_read(read, |bytes| {
+                let (used, _) = body.feed(bytes, Form::Pass, out)?;
+                connection.keep(&bytes[used..]);
+                Ok::<(), http1::BodyError>(())
+            });
+            fed.map_err(|error| Stop::BadBody(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Draws a leaf, unless one is drawn, and gets an answer's head from one of its endpoints.
+    async fn attempt(&mut self) -> Result<Arrived, Stop> {
+        let worker = self.connection.worker.clone();
+        let mut now = worker.coarse_now();
+        let drawn = match self.request.drawn.take() {
+            Some(drawn) if drawn.is_ready(now) == Some(true) => drawn,
+            first => self.draw(first).await?,
+        };
+        let leaf = drawn.leaf.clone();
+        let client = &leaf.client;
+        let (mut connects, mut requeues, mut limit) = (0, 0, None);
+        let mut fresh = false;
+        loop {
+            let Some(picked) = client.pick(now) else {
+                let dtab = &self.connection.server.router.settings.dtab;
+                let name = &self.request.name;
+                return Err(Stop::Failure(Failure::unbound(&name.service.name, dtab, &name.local)));
+            };
+            let endpoint = picked.endpoint.clone();
+            let look = !self.request.method.is_idempotent();
+            let reused = if fresh { None } else { endpoint.reuse(now, look) };
+            let mut upstream = match reused {
+                Some(upstream) => upstream,
+                None => match self.connect(&drawn, &endpoint, fresh).await {
+                    Ok(upstream) => upstream,
+                    Err(failure) => {
+                        now = worker.now();
+                        let refused = failure.kind == Kind::Connect;
+                        picked.release(if refused { Outcome::Failure } else { Outcome::Ignored }, now);
+                        if refused && connects < CONNECT_REQUEUES && self.has_time(now) {
+                            if client.is_open(now) {
+                                connects += 1;
+                                client.metrics.requeues.inc();
+                                continue;
+                            }
+                            client.metrics.not_open.inc();
+                        }
+                        return Err(Stop::Failure(failure));
+                    }
+                },
+            };
+            let dispatched = if upstream.reused { now } else { worker.now() };
+            self.record.begin(&drawn, &endpoint, dispatched);
+            let was_reused = upstream.reused;
+            let broken = match self.converse(&mut upstream, client.settings.attempt_timeout).await {
+                Ok((place, answer)) => {
+                    let Some(retry) = answer.nack else {
+                        let drawn = Drawn { leaf: leaf.clone(), share: drawn.share };
+                        if requeues > 0 {
+                            client.metrics.requeues_each.record(requeues);
+                        }
+                        return Ok(Arrived { upstream, picked, drawn, place, answer, dispatched });
+                    };
+                    Broken::Nacked { retry }
+                }
+                Err(broken) => broken,
+            };
+            now = worker.now();
+            let nanos = now.saturating_sub(dispatched);
+            let resend = self.may_resend(&broken, &upstream, was_reused);
+            drop(upstream);
+            if resend == Resend::Stale {
+                // It died while nobody used it, which says nothing about the endpoint.
+                picked.release(Outcome::Ignored, now);
+                client.metrics.requeues.inc();
+                self.record.note(None, Some("the idle connection had been closed"), now);
+                fresh = true;
+                continue;
+            }
+            let stop = self.broken(broken, &drawn, &endpoint);
+            let Stop::Failure(failure) = &stop else {
+                picked.release(Outcome::Ignored, now);
+                self.record.note(None, Some("the client went away"), now);
+                return Err(stop);
+            };
+            client.metrics.requests.failed(failure.kind.exceptions(), nanos);
+            leaf.requests.failed(failure.kind.exceptions(), nanos);
+            client.metrics.statuses.error(nanos);
+            picked.release(Outcome::Failure, now);
+            self.record.note(None, Some(&failure.text), now);
+            if resend == Resend::No {
+                client.metrics.cannot_retry.inc();
+                return Err(stop);
+            }
+            let limit = *limit.get_or_insert_with(|| client.requeue_limit(now));
+            if requeues >= limit {
+                client.metrics.request_limit.inc();
+                return Err(stop);
+            }
+            if !client.withdraw(now) {
+                client.metrics.budget_exhausted.inc();
+                return Err(stop);
+            }
+            requeues += 1;
+            client.metrics.requeues.inc();
+        }
+    }
+
+    async fn draw(&mut self, first: Option<Drawn>) -> Result<Drawn, Stop> {
+        let router = self.connection.server.router.clone();
+        let name = self.request.name.clone();
+        let now = router.worker.now();
+        let drawing = name.draw(&router, now, first);
+        let drawn = match self.total_left(now) {
+            None => drawing.await,
+            Some(left) => match tokio::time::timeout(left, drawing).await {
+                Ok(drawn) => drawn,
+                Err(_) => Err(self.total_timeout()),
+            },
+        };
+        let drawn = drawn.map_err(Stop::Failure)?;
+        self.request.enter(&drawn, &mut self.out);
+        Ok(drawn)
+    }
+
+    async fn connect(&mut self, drawn: &Drawn, endpoint: &Endpoint, fresh: bool) -> Result<Upstream, Failure> {
+        let client = &drawn.leaf.client;
+        let worker = self.connection.worker.clone();
+        let began = worker.now();
+        let binding = self.connection.server.router.settings.binding_timeout;
+        let left = Duration::from_nanos((self.request.started + binding.as_nanos() as u64).saturating_sub(began));
+        let (left, is_total) = match self.total_left(began) {
+            Some(total) if total < left => (total, true),
+            _ => (left, false),
+        };
+        let name = &self.request.name.service.name;
+        match tokio::time::timeout(left, endpoint.connect(&client.metrics, began, fresh)).await {
+            Ok(Ok(upstream)) => Ok(upstream),
+            Ok(Err(NoConnection::Io(error))) => {
+                let nanos = worker.now().saturating_sub(began);
+                client.metrics.connect_failed(nanos);
+                tracing::debug!(client = %client.id, endpoint = %endpoint.address, %error, "no connection");
+                self.record.refused(drawn, endpoint, began, &error, nanos);
+                Err(Failure::connect(endpoint.address, name, &client.id, &client.addresses()))
+            }
+            Ok(Err(NoConnection::Waiters)) => {
+                Err(Failure::new(Kind::Waiters, "com.twitter.finagle.TooManyWaitersException"))
+            }
+            Err(_) => {
+                client.metrics.cancelled_connects.inc();
+                Err(if is_total {
+                    self.total_timeout()
+                } else {
+                    Failure::binding_timeout(binding, name, Some(&client.id))
+                })
+            }
+        }
+    }
+
+    /// Whether there is time for another connection.
+    fn has_time(&self, now: u64) -> bool {
+        let binding = self.connection.server.router.settings.binding_timeout.as_nanos() as u64;
+        now < self.request.started.saturating_add(binding) && self.total_ends.is_none_or(|ends| now < ends)
+    }
+
+    pub(crate) fn total_ends(&self) -> Option<u64> {
+        self.total_ends
+    }
+
+    fn total_left(&self, now: u64) -> Option<Duration> {
+        self.total_ends.map(|ends| Duration::from_nanos(ends.saturating_sub(now)))
+    }
+
+    fn total_timeout(&self) -> Failure {
+        let service = &self.request.name.service;
+        Failure::total_timeout(service.settings.total_timeout.unwrap_or_default(), &service.name)
+    }
+
+    /// Whether the request can go out again although it went out, and at whose expense.
+    fn may_resend(&self, broken: &Broken, upstream: &Upstream, was_reused: bool) -> Resend {
+        match broken {
+            Broken::Nacked { retry } if *retry && !self.has_streamed && self.request.is_buffered => Resend::Unsent,
+            Broken::Closed { began: false } if !self.has_streamed => {
+                let before = upstream.life.sent.saturating_sub(self.sent as u64);
+                let untaken = upstream.acknowledged().is_some_and(|bytes| bytes <= before);
+                match (was_reused, untaken || self.request.method.is_idempotent()) {
+                    (true, true) => Resend::Stale,
+                    (false, _) if untaken => Resend::Unsent,
+                    _ => Resend::No,
+                }
+            }
+            _ => Resend::No,
+        }
+    }
+
+    fn broken(&self, broken: Broken, drawn: &Drawn, endpoint: &Endpoint) -> Stop {
+        let client = &drawn.leaf.client;
+        Stop::Failure(match broken {
+            Broken::ClientGone => return Stop::ClientGone,
+            Broken::BadBody(error) => return Stop::BadBody(error.to_string()),
+            Broken::Closed { .. } => Failure::closed(&client.id, endpoint.address),
+            Broken::Head(error) => Failure::response(error, &client.id, endpoint.address),
+            Broken::Nacked { .. } => Failure::nacked(),
+            Broken::AttemptTimeout => {
+                let limit = client.settings.attempt_timeout.unwrap_or_default();
+                Failure::attempt_timeout(limit, &client.id, endpoint.address)
+            }
+            Broken::TotalTimeout => self.total_timeout(),
+        })
+    }
+
+    /// Pays for a retry, if the request can be sent again.
+    fn may_retry(&self) -> bool {
+        let now = self.connection.worker.now();
+        let service = &self.request.name.service;
+        if self.has_streamed || self.total_ends.is_some_and(|ends| now >= ends) {
+            return false;
+        }
+        let pays = service.withdraw(now);
+        if pays {
+            service.retries.inc();
+        } else {
+            service.budget_exhausted.inc();
+        }
+        pays
+    }
+
+    /// An answer that the client does not get.
+    fn discard(&mut self, arrived: Arrived, class: Class) {
+        let now = self.connection.worker.now();
+        self.count_answer(&arrived, class, now);
+        // Its connection closes with the rest of its body: reading that away would take longer.
+        arrived.picked.release(class.outcome(), now);
+    }
+
+    pub(crate) fn count_answer(&mut self, arrived: &Arrived, class: Class, now: u64) {
+        let nanos = now.saturating_sub(arrived.dispatched);
+        let leaf = &arrived.drawn.leaf;
+        leaf.client.metrics.requests.answered(class.is_success(), nanos);
+        leaf.requests.answered(class.is_success(), nanos);
+        leaf.client.metrics.statuses.count(arrived.answer.status, nanos);
+        if class.is_success() {
+            leaf.client.deposit(now);
+        }
+        self.record.note(Some(arrived.answer.status), None, now);
+    }
+
+    async fn back_off(&self, backoffs: &mut Option<Backoffs>) {
+        let backoffs = backoffs.get_or_insert_with(|| self.request.name.service.backoff().start());
+        let wait = backoffs.next_wait(&mut || fastrand::u64(..));
+        if wait > 0 {
+            tokio::time::sleep(Duration::from_nanos(wait)).await;
+        }
+    }
+
+    /// Ends with an answer of our own, if there is somebody to get it.
+    async fn stop(&mut self, stop: Stop) -> (End, Next) {
+        let failure = match stop {
+            Stop::ClientGone => return (End::Gone, Next::Close),
+            Stop::BadBody(text) => Failure::new(Kind::Request, text),
+            Stop::Failure(failure) => failure,
+        };
+        self.record.keep_head(&self.connection.worker, &self.out, &self.request, true);
+        let keep_alive = self.request.keep_alive && self.request.is_complete();
+        let ending = Ending { method: self.request.method, keep_alive };
+        let next = self.connection.write_failure(&failure, ending).await;
+        (End::Failed(failure), next)
+    }
+}
+
+/// Whether a request that was sent can be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resend {
+    No,
+    /// The kept connection had been closed before it was used: not counted against any budget, because a
+    /// new connection follows.
+    Stale,
+    /// Surely not taken.
+    Unsent,
+}

@@ -1,0 +1,261 @@
+//! Endpoints and the connections that a worker keeps to them: the last one used is used first.
+//!
+//! An idle connection is watched without cost: what the peer does to it (bytes, close, reset) shows in the
+//! readiness that the event loop records anyway. A connection with any such sign is never used again,
+//! because bytes that nobody asked for would be taken for an answer.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::client::Metrics;
+use crate::metrics::Life;
+use crate::settings::Pool;
+
+/// Fixed in the original, too.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Idle longer than this, a connection is looked at once more before something is sent on it that
+/// could not be sent again.
+const LOOK_AFTER: u64 = 20_000_000;
+
+/// A connection to an endpoint.
+pub(crate) struct Upstream {
+    pub stream: TcpStream,
+    pub life: Life,
+    /// It carried an exchange before this one.
+    pub reused: bool,
+    idle_since: u64,
+    metrics: Rc<Metrics>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// One address of a client, with the connections that are idle.
+pub(crate) struct Endpoint {
+    pub address: SocketAddr,
+    idle: RefCell<Vec<Upstream>>,
+    /// Discovery took it away: connections close when they are done.
+    gone: Cell<bool>,
+    bounds: Bounds,
+    permits: Option<Arc<Semaphore>>,
+    waiting: Cell<usize>,
+}
+
+/// One worker's part of [`Pool`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bounds {
+    min: usize,
+    max: Option<usize>,
+    idle: Option<u64>,
+    max_waiters: Option<usize>,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum NoConnection {
+    Io(io::Error),
+    Waiters,
+}
+
+impl Bounds {
+    /// The share of worker `number` of `workers`: shares add up, but none is left without.
+    pub(crate) fn new(pool: &Pool, number: usize, workers: usize) -> Bounds {
+        let share = |all: usize| all / workers + usize::from(number < all % workers);
+        Bounds {
+            min: share(pool.min),
+            max: pool.max.map(|max| share(max).max(1)),
+            idle: pool.idle.map(|idle| idle.as_nanos() as u64),
+            max_waiters: pool.max_waiters.map(share),
+        }
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn new(address: SocketAddr, bounds: Bounds) -> Rc<Endpoint> {
+        Rc::new(Endpoint {
+            address,
+            idle: RefCell::default(),
+            gone: Cell::new(false),
+            bounds,
+            permits: bounds.max.map(|max| Arc::new(Semaphore::new(max))),
+            waiting: Cell::new(0),
+        })
+    }
+
+    /// An idle connection that is good as far as is known. `look`: ask the kernel, too.
+    pub(crate) fn reuse(&self, now: u64, look: bool) -> Option<Upstream> {
+        if self.permits.is_some() {
+            return None;
+        }
+        self.pop(now, look)
+    }
+
+    fn pop(&self, now: u64, look: bool) -> Option<Upstream> {
+        loop {
+            let mut upstream = self.idle.borrow_mut().pop()?;
+            let look = look && now.saturating_sub(upstream.idle_since) > LOOK_AFTER;
+            if upstream.is_quiet() && !(look && crate::tcp::has_news(&upstream.stream)) {
+                upstream.reused = true;
+                return Some(upstream);
+            }
+        }
+    }
+
+    /// A connection, idle or new; waits its turn where the pool is bounded. `fresh`: a new one.
+    pub(crate) async fn connect(&self, metrics: &Rc<Metrics>, now: u64, fresh: bool) -> Result<Upstream, NoConnection> {
+        let permit = match &self.permits {
+            None => None,
+            Some(permits) => Some(self.wait_turn(permits, metrics).await?),
+        };
+        if permit.is_some()
+            && !fresh
+            && let Some(mut upstream) = self.pop(now, true)
+        {
+            upstream.permit = permit;
+            return Ok(upstream);
+        }
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await;
+        let stream = match connected {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(NoConnection::Io(error)),
+            Err(_) => return Err(NoConnection::Io(io::ErrorKind::TimedOut.into())),
+        };
+        stream.set_nodelay(true).map_err(NoConnection::Io)?;
+        metrics.connections.opened();
+        let opened = metrics.worker.now();
+        metrics.connect_latency.record(opened.saturating_sub(now) / 1_000_000);
+        let life = Life { opened, ..Life::default() };
+        Ok(Upstream { stream, life, reused: false, idle_since: opened, metrics: metrics.clone(), permit })
+    }
+
+    async fn wait_turn(
+        &self,
+        permits: &Arc<Semaphore>,
+        metrics: &Metrics,
+    ) -> Result<OwnedSemaphorePermit, NoConnection> {
+        if let Ok(permit) = permits.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        if self.bounds.max_waiters.is_some_and(|max| self.waiting.get() >= max) {
+            metrics.too_many_waiters.inc();
+            return Err(NoConnection::Waiters);
+        }
+        metrics.waited.inc();
+        let _waiting = Waiting::new(&self.waiting, &metrics.waiters);
+        let permit = permits.clone().acquire_owned().await;
+        permit.map_err(|closed| NoConnection::Io(io::Error::other(closed)))
+    }
+
+    /// Takes back a connection that is between exchanges.
+    pub(crate) fn give_back(&self, mut upstream: Upstream, now: u64) {
+        upstream.permit = None;
+        if !self.gone.get() {
+            upstream.idle_since = now;
+            self.idle.borrow_mut().push(upstream);
+        }
+    }
+
+    /// Discovery took the endpoint away: what is idle closes now, what is busy when it is done.
+    pub(crate) fn remove(&self) {
+        self.gone.set(true);
+        let closing = std::mem::take(&mut *self.idle.borrow_mut());
+        drop(closing);
+    }
+
+    /// Closes what died while idle, and what was idle for too long.
+    pub(crate) fn sweep(&self, now: u64) {
+        let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
+        idle.retain_mut(Upstream::is_quiet);
+        if let Some(limit) = self.bounds.idle {
+            // The longest idle are in front.
+            let most = idle.len().saturating_sub(self.bounds.min);
+            let old = idle.iter().take(most).take_while(|upstream| now.saturating_sub(upstream.idle_since) >= limit);
+            let old = old.count();
+            idle.drain(..old);
+        }
+        *self.idle.borrow_mut() = idle;
+    }
+
+    pub(crate) fn idle_count(&self) -> usize {
+        self.idle.borrow().len()
+    }
+}
+
+impl Upstream {
+    /// Nothing came and nobody closed, as far as the event loop has seen.
+    fn is_quiet(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.stream.poll_read_ready(&mut context).is_pending()
+    }
+
+    /// Bytes went out on it.
+    #[inline]
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.life.sent += bytes as u64;
+        self.metrics.connections.sent.add(bytes as u64);
+    }
+
+    #[inline]
+    pub(crate) fn received(&mut self, bytes: usize) {
+        self.life.received += bytes as u64;
+        self.metrics.connections.received.add(bytes as u64);
+    }
+
+    /// Of all bytes that were ever written on this connection, those that the peer's kernel has taken;
+    /// `None` where that cannot be asked.
+    pub(crate) fn acknowledged(&self) -> Option<u64> {
+        crate::tcp::acknowledged(&self.stream)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.metrics.connections.closed(&self.life, self.metrics.worker.coarse_now());
+    }
+}
+
+/// A place in the line for a connection.
+struct Waiting<'a> {
+    waiting: &'a Cell<usize>,
+    gauge: &'a telemetry::Gauge,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a Cell<usize>, gauge: &'a telemetry::Gauge) -> Waiting<'a> {
+        waiting.set(waiting.get() + 1);
+        gauge.inc();
+        Waiting { waiting, gauge }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.waiting.set(self.waiting.get() - 1);
+        self.gauge.dec();
+    }
+}
+
+/// An endpoint as the balancer knows it: by its address.
+#[derive(Clone)]
+pub(crate) struct Key(pub Rc<Endpoint>);
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.0.address == other.0.address
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.address.hash(state);
+    }
+}

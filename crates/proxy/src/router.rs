@@ -1,0 +1,232 @@
+//! One router on one worker: its cache of bound names, its services and its clients.
+//!
+//! ```text
+//!  key (bytes that identify the request, its own dtab) ──▶ Name ──▶ Live tree ──▶ Route ──▶ Leaf ──▶ Client
+//! ```
+//! On a hit nothing is parsed and nothing is allocated. A tree that changed is compiled by the first
+//! request that comes after it, so that every request uses the newest one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use http1::RequestHead;
+use names::{Dtab, Path};
+use naming::{Bound, Interpreter};
+use telemetry::Counter;
+
+use crate::client::Client;
+use crate::context;
+use crate::directory::{Directory, Ring};
+use crate::failure::{Failure, Kind};
+use crate::metrics::Scope;
+use crate::name::Name;
+use crate::service::Service;
+use crate::settings;
+use crate::worker::Worker;
+
+pub(crate) struct Router {
+    pub settings: Arc<settings::Router>,
+    pub interpreter: Arc<dyn Interpreter>,
+    pub worker: Rc<Worker>,
+    pub ring: Ring,
+    directory: Directory,
+    names: RefCell<HashMap<Box<[u8]>, Rc<Name>>>,
+    services: RefCell<HashMap<String, Weak<Service>>>,
+    clients: RefCell<HashMap<Path, Rc<Client>>>,
+    scope: Scope,
+    paths_cache: Cache,
+    clients_cache: Cache,
+}
+
+/// Counters of one cache.
+struct Cache {
+    misses: Counter,
+    evicts: Counter,
+    expires: Counter,
+    oneshots: Counter,
+}
+
+impl Cache {
+    fn new(scope: &Scope, name: &str) -> Cache {
+        let counter = |what: &str| scope.counter(&["bindcache", name, what]);
+        Cache {
+            misses: counter("misses"),
+            evicts: counter("evicts"),
+            expires: counter("expires"),
+            oneshots: counter("oneshots"),
+        }
+    }
+}
+
+impl Router {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        settings: Arc<settings::Router>,
+        interpreter: Arc<dyn Interpreter>,
+        directory: Directory,
+    ) -> Rc<Router> {
+        let scope = Scope::new(&worker.shard, &["rt", &settings.label]);
+        Rc::new(Router {
+            paths_cache: Cache::new(&scope, "path"),
+            clients_cache: Cache::new(&scope, "client"),
+            ring: directory.ring(),
+            worker: worker.clone(),
+            settings,
+            interpreter,
+            directory,
+            names: RefCell::default(),
+            services: RefCell::default(),
+            clients: RefCell::default(),
+            scope,
+        })
+    }
+
+    /// The name that a key stands for: `key[..end]` is what identifier number `identifier` found, the
+    /// rest are the request's own dtabs.
+    #[inline]
+    pub(crate) fn name(
+        &self,
+        key: &[u8],
+        identifier: usize,
+        end: usize,
+        head: &RequestHead,
+        bytes: &[u8],
+    ) -> Result<Rc<Name>, Failure> {
+        if let Some(name) = self.names.borrow().get(key) {
+            return Ok(name.clone());
+        }
+        self.bind(key, identifier, end, head, bytes)
+    }
+
+    fn bind(
+        &self,
+        key: &[u8],
+        identifier: usize,
+        end: usize,
+        head: &RequestHead,
+        bytes: &[u8],
+    ) -> Result<Rc<Name>, Failure> {
+        // The first byte of the key is the identifier's number.
+        let suffix = self.settings.identifiers[identifier].name(&key[1..end]);
+        let suffix = suffix.map_err(|why| Failure::new(Kind::Identifier, why))?;
+        let local = if end == key.len() {
+            Dtab::empty()
+        } else {
+            context::dtab(head, bytes).map_err(|error| Failure::new(Kind::Dtab, error.message))?
+        };
+        self.paths_cache.misses.inc();
+        let path = self.settings.dst_prefix.concat(&suffix);
+        let under = self.settings.dtab.concat(&local);
+        let live = self.interpreter.bind(&under, &path);
+        let name = Rc::new(Name::new(self.service(&path), local, under, live));
+        let mut names = self.names.borrow_mut();
+        if names.len() >= self.settings.binding_cache.paths.max(1) {
+            let idle = names.iter().filter(|(_, name)| Rc::strong_count(name) == 1);
+            let Some(oldest) = idle.min_by_key(|(_, name)| name.used.get()).map(|(key, _)| key.clone()) else {
+                self.paths_cache.oneshots.inc();
+                return Ok(name);
+            };
+            self.paths_cache.evicts.inc();
+            let evicted = names.remove(&oldest);
+            self.forget(evicted);
+        }
+        names.insert(key.into(), name.clone());
+        Ok(name)
+    }
+
+    fn service(&self, name: &Path) -> Rc<Service> {
+        let shown = name.show();
+        let mut services = self.services.borrow_mut();
+        if let Some(service) = services.get(&shown).and_then(Weak::upgrade) {
+            return service;
+        }
+        let matching = self.settings.service.matching(name);
+        let settings = matching.fold(settings::Service::default(), settings::Service::overridden);
+        let scope = self.scope.below(&["service", shown.trim_start_matches('/')]);
+        let service = Rc::new(Service::new(scope, name, settings));
+        services.insert(shown, Rc::downgrade(&service));
+        service
+    }
+
+    /// The client of a bound id, which follows its addresses from here.
+    pub(crate) fn client(&self, bound: &Bound) -> Rc<Client> {
+        let now = self.worker.coarse_now();
+        let mut clients = self.clients.borrow_mut();
+        if let Some(client) = clients.get(&bound.id) {
+            client.follow(&bound.addr, now);
+            return client.clone();
+        }
+        self.clients_cache.misses.inc();
+        let matching = self.settings.client.matching(&bound.id);
+        let settings = matching.fold(settings::Client::default(), settings::Client::overridden);
+        let scope = self.client_scope(&bound.id);
+        let client = Client::new(&self.worker, scope, &bound.id, bound.addr.clone(), settings, &self.directory);
+        if clients.len() >= self.settings.binding_cache.clients.max(1) {
+            let idle = clients.iter().filter(|(_, client)| Rc::strong_count(client) == 1);
+            let Some(oldest) = idle.min_by_key(|(_, client)| client.used.get()).map(|(id, _)| id.clone()) else {
+                self.clients_cache.oneshots.inc();
+                return client;
+            };
+            self.clients_cache.evicts.inc();
+            clients.remove(&oldest);
+            self.client_scope(&oldest).prune();
+        }
+        clients.insert(bound.id.clone(), client.clone());
+        client
+    }
+
+    fn client_scope(&self, id: &Path) -> Scope {
+        self.scope.below(&["client", id.show().trim_start_matches('/')])
+    }
+
+    /// Drops a name, and its service's metrics with its last name.
+    fn forget(&self, name: Option<Rc<Name>>) {
+        let Some(name) = name else { return };
+        let (service, scope) = (name.service.name.clone(), name.service.scope.clone());
+        drop(name);
+        let mut services = self.services.borrow_mut();
+        if services.get(&service).is_some_and(|service| service.strong_count() == 0) {
+            services.remove(&service);
+            scope.prune();
+        }
+    }
+
+    /// Every second or so: what was idle too long goes, gauges are set.
+    pub(crate) fn maintain(&self, now: u64) {
+        let ttl = self.settings.binding_cache.idle_ttl.as_nanos() as u64;
+        let is_old = |used: u64| now.saturating_sub(used) >= ttl;
+        let mut expired = Vec::new();
+        {
+            let mut names = self.names.borrow_mut();
+            let old = names.iter().filter(|(_, name)| Rc::strong_count(name) == 1 && is_old(name.used.get()));
+            // The last remaining entry of a cache does not expire.
+            let most = names.len().saturating_sub(1);
+            let old = old.map(|(key, _)| key.clone()).take(most).collect::<Vec<_>>();
+            expired.extend(old.iter().filter_map(|key| names.remove(key)));
+        }
+        for name in expired {
+            self.paths_cache.expires.inc();
+            self.forget(Some(name));
+        }
+        self.expire_clients(&is_old);
+        for service in self.services.borrow().values().filter_map(Weak::upgrade) {
+            service.maintain(now);
+        }
+        let clients = self.clients.borrow().values().cloned().collect::<Vec<_>>();
+        clients.iter().for_each(|client| client.maintain(now));
+    }
+
+    fn expire_clients(&self, is_old: &impl Fn(u64) -> bool) {
+        let mut clients = self.clients.borrow_mut();
+        let old = clients.iter().filter(|(_, client)| Rc::strong_count(client) == 1 && is_old(client.used.get()));
+        let most = clients.len().saturating_sub(1);
+        let old = old.map(|(id, _)| id.clone()).take(most).collect::<Vec<_>>();
+        for id in old {
+            clients.remove(&id);
+            self.clients_cache.expires.inc();
+            self.client_scope(&id).prune();
+        }
+    }
+}

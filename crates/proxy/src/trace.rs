@@ -1,0 +1,104 @@
+//! `l5d-ctx-trace`: padded Base64 of big-endian words: span, parent, trace, flags and, for traces of
+//! 128 bits, the high half of the trace id.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Bits of the flags word.
+pub(crate) struct Flags;
+
+impl Flags {
+    /// Whether to sample is decided.
+    pub(crate) const KNOWN: u64 = 2;
+    pub(crate) const SAMPLED: u64 = 4;
+}
+
+/// One span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub span: u64,
+    pub parent: u64,
+    pub trace: u64,
+    pub flags: u64,
+    pub high: Option<u64>,
+}
+
+const WORD: usize = 8;
+
+impl Trace {
+    /// Anything but 32 or 40 bytes is no trace.
+    pub(crate) fn read(value: &[u8]) -> Option<Trace> {
+        let bytes = STANDARD.decode(value).ok()?;
+        let word = |n: usize| Some(u64::from_be_bytes(bytes.get(n * WORD..(n + 1) * WORD)?.try_into().ok()?));
+        let high = match bytes.len() {
+            32 => None,
+            40 => Some(word(4)?),
+            _ => return None,
+        };
+        Some(Trace { span: word(0)?, parent: word(1)?, trace: word(2)?, flags: word(3)?, high })
+    }
+
+    /// The first span of a new trace.
+    #[inline]
+    pub(crate) fn root(random: &mut impl FnMut() -> u64) -> Trace {
+        let span = random();
+        Trace { span, parent: span, trace: span, flags: 0, high: None }
+    }
+
+    /// A span below this one.
+    #[inline]
+    pub(crate) fn child(self, random: &mut impl FnMut() -> u64) -> Trace {
+        Trace { span: random(), parent: self.span, ..self }
+    }
+
+    /// Appends the lines `l5d-ctx-trace` and `l5d-reqid`.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let mut bytes = [0; 5 * WORD];
+        let words = [self.span, self.parent, self.trace, self.flags, self.high.unwrap_or(0)];
+        for (target, word) in bytes.chunks_exact_mut(WORD).zip(words) {
+            target.copy_from_slice(&word.to_be_bytes());
+        }
+        let length = if self.high.is_some() { 5 * WORD } else { 4 * WORD };
+        out.extend_from_slice(b"l5d-ctx-trace: ");
+        let mut text = [0; 56];
+        // 40 bytes take 56 characters, so there is always room.
+        let written = STANDARD.encode_slice(&bytes[..length], &mut text).unwrap_or(0);
+        out.extend_from_slice(&text[..written]);
+        out.extend_from_slice(b"\r\nl5d-reqid: ");
+        let mut digits = [0; 16];
+        for (n, digit) in digits.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(self.trace >> (60 - 4 * n)) as usize & 15];
+        }
+        out.extend_from_slice(&digits);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_original_writes() {
+        let trace = Trace::read(b"AAAAAAAAAAEAAAAAAAAAAgAAAAAAAAADAAAAAAAAAAY=");
+        assert_eq!(trace, Some(Trace { span: 1, parent: 2, trace: 3, flags: 6, high: None }));
+        let trace = Trace::read(b"AAAAAAAAAAEAAAAAAAAAAgAAAAAAAAADAAAAAAAAAAAAAAAAAAAACQ==");
+        assert_eq!(trace, Some(Trace { span: 1, parent: 2, trace: 3, flags: 0, high: Some(9) }));
+        assert_eq!(Trace::read(b"AAAA"), None);
+        assert_eq!(Trace::read(b"no base64!"), None);
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        for high in [None, Some(9)] {
+            let trace = Trace { span: 1, parent: 2, trace: 0xabcdef, flags: 6, high };
+            let mut out = Vec::new();
+            trace.write(&mut out);
+            let text = String::from_utf8(out).expect("ASCII");
+            let value = text.lines().next().and_then(|line| line.strip_prefix("l5d-ctx-trace: ")).expect("a line");
+            assert_eq!(Trace::read(value.as_bytes()), Some(trace));
+            assert!(text.ends_with("\r\nl5d-reqid: 0000000000abcdef\r\n"), "{text}");
+        }
+    }
+}
