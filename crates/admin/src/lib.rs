@@ -12,7 +12,9 @@
 //! Not here: routes of pages (each server mounts its own) and knowledge of any server's types.
 
 mod assets;
+pub mod control;
 mod data;
+pub mod diff;
 pub mod explain;
 pub mod format;
 mod missing;

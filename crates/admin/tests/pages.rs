@@ -1,6 +1,8 @@
 //! Every page with sample data, in a real browser: on all screens, light and dark, with and without
 //! scripts. With `SWITCHYARD_SCREENSHOTS=DIR` it also keeps a picture of each.
 
+#![allow(clippy::unwrap_used)]
+
 mod samples;
 
 use std::net::SocketAddr;

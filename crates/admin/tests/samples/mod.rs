@@ -1,6 +1,8 @@
 //! Sample data for every page: what the endpoints answer, with names and texts that tempt a page to break.
 
+mod control;
 mod pipeline;
+mod router;
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -19,10 +21,29 @@ pub const NAMES: &[&str] = &[
     "deploy-succeeded",
     "deploy-failed",
     "deploy-early",
+    "router",
+    "router-idle",
+    "router-stale",
+    "router-many",
+    "request",
+    "request-failed",
+    "delegator",
+    "delegator-nowhere",
+    "control",
+    "control-empty",
+    "dtab",
+    "dtab-deleted",
+    "dtab-explain",
+    "edit",
+    "edit-conflict",
+    "edit-new",
+    "fleet",
+    "fleet-empty",
 ];
 
 pub fn page(name: &str, headers: &HeaderMap) -> Option<Response> {
-    let page = pipeline::page(name, headers)?;
+    let page = router::page(name, headers).or_else(|| control::page(name, headers));
+    let page = page.or_else(|| pipeline::page(name, headers))?;
     assert_eq!(page.status(), StatusCode::OK, "{name}");
     Some(page)
 }
