@@ -19,6 +19,7 @@ mod server;
 mod telemetry;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::settings::Settings;
@@ -114,6 +115,18 @@ pub fn read(document: &Value) -> Draft {
     let settings = Settings { routers: routers.into_iter().flatten().collect() };
     let config = admin.map(|admin| Config { settings, admin, telemetry, usage, shown: shown(document) });
     Draft { namers, interpreters: interpreters.into_iter().flatten().collect(), problems: problems.take(), config }
+}
+
+/// Reads a mapping the way the parts of this document are read: every key that is wrong is told, with
+/// its path below `path`.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn typed<T: DeserializeOwned>(path: &str, value: &Value) -> Result<T, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let read = problems.read(&At::root().key(path), value);
+    let problems = problems.take();
+    read.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 fn labels_differ(routers: &[router::Read], at: &At, problems: &mut Problems) {

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
-use crate::{demo, deploy, dtab, helloworld, logs, namerd, pipeline};
+use crate::{demo, deploy, dtab, helloworld, logs, namerd, pipeline, router};
 
 /// Moves production traffic from one version of a service to the next, safely.
 ///
@@ -30,6 +30,8 @@ pub enum Command {
     Namerd(namerd::Arguments),
     /// The pipeline server: deploys, their page and their API.
     Pipeline(pipeline::Arguments),
+    /// The data plane: routes requests by a linkerd config file.
+    Router(router::Arguments),
     /// The tutorial's hello/world application.
     Helloworld(helloworld::Arguments),
     /// Print a shell's completions.
@@ -39,7 +41,7 @@ pub enum Command {
 impl Command {
     /// Whether it runs until it is told to end.
     pub fn is_server(&self) -> bool {
-        matches!(self, Command::Helloworld(_) | Command::Namerd(_) | Command::Pipeline(_))
+        matches!(self, Command::Helloworld(_) | Command::Namerd(_) | Command::Pipeline(_) | Command::Router(_))
     }
 }
 

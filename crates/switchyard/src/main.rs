@@ -15,6 +15,7 @@ mod logs;
 mod namerd;
 mod output;
 mod pipeline;
+mod router;
 mod runtime;
 mod signals;
 mod web;
@@ -38,12 +39,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    logs::start(&arguments.logs, arguments.command.is_server())?;
+    let log = logs::start(&arguments.logs, arguments.command.is_server())?;
     match arguments.command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Namerd(arguments) => namerd::run(arguments),
         Command::Pipeline(arguments) => pipeline::run(arguments),
+        Command::Router(arguments) => router::run(arguments, log),
         Command::Helloworld(arguments) => helloworld::run(arguments),
         Command::Dtab(arguments) => dtab::run(arguments),
         Command::Completions(arguments) => arguments::completions(arguments),

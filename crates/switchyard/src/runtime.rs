@@ -10,8 +10,13 @@ pub fn cores() -> usize {
 
 /// For control work: at most two threads, so that it never crowds the workers out.
 pub fn control() -> anyhow::Result<Runtime> {
+    control_on(cores().min(2))
+}
+
+/// For control work, on so many threads.
+pub fn control_on(threads: usize) -> anyhow::Result<Runtime> {
     Builder::new_multi_thread()
-        .worker_threads(cores().min(2))
+        .worker_threads(threads)
         .thread_name("control")
         .enable_all()
         .build()

@@ -52,10 +52,12 @@ impl Located {
         }
     }
 
-    /// One line for each problem.
+    /// One line for each problem, in the order of the document.
     pub fn refuse(&self, source: &Source, problems: impl IntoIterator<Item = Problem>) -> anyhow::Error {
-        let lines = problems.into_iter().map(|problem| {
-            let place = self.line(&problem.path).map(|line| format!(" (line {line})")).unwrap_or_default();
+        let mut problems: Vec<_> = problems.into_iter().map(|problem| (self.line(&problem.path), problem)).collect();
+        problems.sort_by_key(|(line, _)| *line);
+        let lines = problems.into_iter().map(|(line, problem)| {
+            let place = line.map(|line| format!(" (line {line})")).unwrap_or_default();
             format!("{}: {problem}{place}", source.name())
         });
         Failure::new(Exit::Failed, lines.collect::<Vec<_>>().join("\nerror: "))
@@ -212,7 +214,7 @@ routers:
     fn each_problem_gets_a_line() {
         let located = Located::parse("a: 1\nb: 2\n").unwrap();
         let problem = |path: &str| Problem { path: path.into(), message: "no".into() };
-        let error = located.refuse(&Source::File("x.yaml".into()), [problem("a"), problem("b.c"), problem("")]);
-        assert_eq!(error.to_string(), "x.yaml: a: no (line 1)\nerror: x.yaml: b.c: no (line 2)\nerror: x.yaml: no");
+        let error = located.refuse(&Source::File("x.yaml".into()), [problem("b.c"), problem("a"), problem("")]);
+        assert_eq!(error.to_string(), "x.yaml: no\nerror: x.yaml: a: no (line 1)\nerror: x.yaml: b.c: no (line 2)");
     }
 }

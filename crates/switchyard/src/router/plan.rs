@@ -1,0 +1,163 @@
+//! The router's document with the parts that the data plane does not know: namers and interpreters.
+
+use std::sync::Arc;
+
+use discovery::{ConfigError, InterpreterConfig, NamerConfig};
+use naming::Namers;
+use proxy::config::{self, Config, Problem, Raw};
+use serde_json::Value;
+
+/// A whole document, without problems as far as they show without files and sockets.
+#[derive(Debug)]
+pub struct Plan {
+    pub config: Config,
+    /// In the order of the document.
+    pub namers: Vec<NamerConfig>,
+    /// One for each router.
+    pub interpreters: Vec<Interpreter>,
+}
+
+/// One router's `interpreter`.
+#[derive(Debug)]
+pub enum Interpreter {
+    /// Binds here, by the document's namers.
+    Local(InterpreterConfig),
+}
+
+/// Who a router is, to its control plane.
+pub struct Place<'a> {
+    /// The router's label.
+    pub router: &'a str,
+    /// `http://127.0.0.1:9990`
+    pub admin: &'a str,
+}
+
+impl Interpreter {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Interpreter::Local(config) => config.kind(),
+        }
+    }
+
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn build(&self, namers: &Namers, place: &Place<'_>) -> Result<Arc<dyn naming::Interpreter>, ConfigError> {
+        match self {
+            Interpreter::Local(config) => config.build(namers),
+        }
+    }
+}
+
+impl Plan {
+    /// # Errors
+    /// Everything that is wrong with the document.
+    pub fn read(document: &Value) -> Result<Plan, Vec<Problem>> {
+        let draft = config::read(document);
+        let mut problems = Vec::new();
+        let mut note = |more: Vec<Problem>| problems.extend(more);
+        let namers = draft.namers.iter().filter_map(|raw| namer(raw).map_err(&mut note).ok()).collect();
+        let interpreters =
+            draft.interpreters.iter().filter_map(|raw| interpreter(raw).map_err(&mut note).ok()).collect();
+        Ok(Plan { config: draft.finish(problems)?, namers, interpreters })
+    }
+}
+
+fn namer(raw: &Raw) -> Result<NamerConfig, Vec<Problem>> {
+    let (kind, rest) = kind(raw)?;
+    let config = match kind.as_str() {
+        "io.l5d.fs" => NamerConfig::Fs(config::typed(&raw.path, &rest)?),
+        "io.l5d.rewrite" => NamerConfig::Rewrite(config::typed(&raw.path, &rest)?),
+        _ => by_kind("namer", &kind, raw, "io.l5d.fs or io.l5d.rewrite")?,
+    };
+    config.check().map_err(|error| vec![problem(&error, &raw.path)])?;
+    Ok(config)
+}
+
+fn interpreter(raw: &Raw) -> Result<Interpreter, Vec<Problem>> {
+    let (kind, rest) = kind(raw)?;
+    let config = match kind.as_str() {
+        "default" => InterpreterConfig::Default(config::typed(&raw.path, &rest)?),
+        "io.l5d.fs" => InterpreterConfig::Fs(config::typed(&raw.path, &rest)?),
+        _ => by_kind("interpreter", &kind, raw, "default, io.l5d.fs or io.l5d.namerd.http")?,
+    };
+    config.check().map_err(|error| vec![problem(&error, &raw.path)])?;
+    Ok(Interpreter::Local(config))
+}
+
+/// `kind`, and the other keys.
+fn kind(raw: &Raw) -> Result<(String, Value), Vec<Problem>> {
+    let refuse = |path: String, message: String| Err(vec![Problem { path, message }]);
+    let Value::Object(entries) = &raw.value else {
+        return refuse(raw.path.clone(), format!("expected a mapping, not `{}`", raw.value));
+    };
+    let mut rest = entries.clone();
+    match rest.shift_remove("kind") {
+        Some(Value::String(kind)) => Ok((kind, Value::Object(rest))),
+        Some(other) => refuse(format!("{}.kind", raw.path), format!("expected a text, not `{other}`")),
+        None => refuse(format!("{}.kind", raw.path), "is missing".to_owned()),
+    }
+}
+
+/// A kind that is known by name only, and will be refused by its own check; or nobody's kind.
+fn by_kind<T: serde::de::DeserializeOwned>(what: &str, kind: &str, raw: &Raw, known: &str) -> Result<T, Vec<Problem>> {
+    T::deserialize(&raw.value).map_err(|_| {
+        let message = format!("unknown {what} `{kind}`: use {known}");
+        vec![Problem { path: format!("{}.kind", raw.path), message }]
+    })
+}
+
+/// A part's own error, its path below `path`; that of a list begins with `[0]`.
+pub fn problem(error: &ConfigError, path: &str) -> Problem {
+    let dot = if error.path.is_empty() || error.path.starts_with('[') { "" } else { "." };
+    Problem { path: format!("{path}{dot}{}", error.path), message: error.message.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &str, expected: &str) {
+        let text = format!("routers:\n- protocol: http\n  servers: [{{}}]\n{lines}");
+        let document = crate::document::Located::parse(&text).unwrap();
+        let problems = Plan::read(&document.value).expect_err(&text);
+        let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(found.join("\n"), expected, "{text}");
+    }
+
+    #[test]
+    fn errors_of_namers_and_interpreters_name_their_keys() {
+        check(
+            "  interpreter: {kind: io.l5d.mesh}",
+            "routers[0].interpreter.kind: the interpreter `io.l5d.mesh` is not supported yet",
+        );
+        check(
+            "  interpreter: {kind: nope}",
+            "routers[0].interpreter.kind: unknown interpreter `nope`: use default, io.l5d.fs or io.l5d.namerd.http",
+        );
+        check("  interpreter: {kind: io.l5d.fs}", "routers[0].interpreter.dtabFile: is missing");
+        check("  interpreter: 3", "routers[0].interpreter: expected a mapping, not `3`");
+        check(
+            "  interpreter: {transformers: [{kind: io.l5d.k8s.daemonset, namespace: a, service: b, port: c}]}",
+            "routers[0].interpreter.transformers[0].kind: the transformer `io.l5d.k8s.daemonset` is not supported yet",
+        );
+        check(
+            "namers: [{kind: io.l5d.consul, host: x}, {kind: io.l5d.fs, rootdir: x, prefix: bad}, {rootDir: x}, {kind: 3}]",
+            "namers[0].kind: the namer `io.l5d.consul` is not supported yet\n\
+             namers[1].rootdir: unknown key, expected one of `rootDir`, `prefix`, `transformers`, `experimental`\n\
+             namers[1].prefix: invalid path `bad`: '/' expected but 'b' found at '[b]ad'\n\
+             namers[1].rootDir: is missing\n\
+             namers[2].kind: is missing\n\
+             namers[3].kind: expected a text, not `3`",
+        );
+        check(
+            "  lable: x\n  interpreter: {kind: io.l5d.fs, dtabFile: d, x: 1}\nnamers: [{kind: io.l5d.rewrite, prefix: /, pattern: /a, name: /b}]",
+            "routers[0].lable: unknown key, expected one of `protocol`, `label`, `servers`, `dtab`, `dstPrefix`, `client`, \
+             `service`, `interpreter`, `bindingTimeoutMs`, `bindingCache`, `originator`, `announcers`, `experimental`, \
+             `identifier`, `httpAccessLog`, `httpAccessLogRollPolicy`, `httpAccessLogAppend`, `httpAccessLogRotateCount`, \
+             `maxHeadersKB`, `maxInitialLineKB`, `streamAfterContentLengthKB`, `streamingEnabled`, `maxErrResponseKB`, \
+             `compressionLevel`, `tracePropagator`\n\
+             namers[0].prefix: `/` cannot be a namer's prefix: it needs at least one label\n\
+             routers[0].interpreter.x: unknown key, expected one of `dtabFile`, `transformers`, `experimental`",
+        );
+    }
+}
