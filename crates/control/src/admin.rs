@@ -68,7 +68,7 @@ pub(crate) fn router(
         router = router.route(&prometheus.path, get(show));
     }
     let guard = middleware::from_fn_with_state(context.clone(), check);
-    let pages = pages::router(context.control.clone());
+    let pages = pages::router(context.control.clone(), context.config.admin.links.clone());
     Ok(router.with_state(context).merge(pages).layer(guard))
 }
 

@@ -25,6 +25,11 @@ use axum::{
 
 use crate::{Control, config::is_foreign};
 use answers::{json_error, not_found};
+
+pub(crate) use answers::chain;
+pub(crate) use dtabs::revision_json;
+pub(crate) use leases::lease_json;
+
 use query::Query;
 
 pub(crate) fn router(control: Control) -> Router {

@@ -21,6 +21,8 @@ pub struct Admin {
     pub socket_options: SocketOptions,
     pub shutdown_grace_ms: u64,
     pub security: SecurityConfig,
+    /// Ours: where the pages of the other parts are.
+    pub links: admin::Links,
     /// Not built.
     tls: Option<Value>,
     worker_threads: Option<usize>,
@@ -34,6 +36,7 @@ impl Default for Admin {
             socket_options: SocketOptions::default(),
             shutdown_grace_ms: 10_000,
             security: SecurityConfig::default(),
+            links: admin::Links::default(),
             tls: None,
             worker_threads: None,
         }
