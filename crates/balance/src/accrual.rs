@@ -116,6 +116,16 @@ impl Accrual {
         matches!(self.state, State::Dead(_) | State::ProbeClosed)
     }
 
+    /// Neither a success nor an ignored request would change anything.
+    pub(crate) fn is_calm(&self) -> bool {
+        let nothing_to_forget = match self.policy {
+            Policy::ConsecutiveFailures { .. } => self.consecutive == 0,
+            Policy::SuccessRate { .. } | Policy::SuccessRateWindowed { .. } => false,
+            Policy::None => true,
+        };
+        self.state == State::Alive && nothing_to_forget
+    }
+
     /// A request goes out; returns whether it is a probe.
     pub fn dispatched(&mut self) -> bool {
         let probe = self.state == State::ProbeOpen;

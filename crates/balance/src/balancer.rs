@@ -25,7 +25,7 @@ use std::mem;
 use crate::accrual::{self, Accrual, Outcome, State};
 use crate::random::Random;
 use class::Class;
-use node::Node;
+use node::{NEVER, Node};
 
 pub use config::{Aperture, BalancerConfig, Strategy, StrategyError};
 pub use counts::{Counts, Endpoint};
@@ -92,11 +92,8 @@ struct Slot<K> {
     key: Option<K>,
     /// The last update that named it.
     seen: u64,
-    picks: u64,
     accrual: Accrual,
     connection: Status,
-    /// Since when nothing is outstanding, if it ever was and was not told as idle.
-    idle_since: Option<u64>,
 }
 
 impl<K: Clone + Eq + Hash> Balancer<K> {
@@ -177,12 +174,12 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         self.counts.rebuilds += u64::from(choice.exhausted);
         let node = &mut self.nodes[choice.slot as usize];
         node.outstanding += 1;
-        let pick = Pick { slot: choice.slot, generation: node.generation, at: now };
+        node.picks += 1;
+        node.idle_since = NEVER;
+        let (pick, probe) = (Pick { slot: choice.slot, generation: node.generation, at: now }, node.probe);
         class.acquired(&mut self.nodes, strategy, choice.slot, now);
-        let slot = &mut self.slots[choice.slot as usize];
-        slot.picks += 1;
-        slot.idle_since = None;
-        if slot.accrual.dispatched() {
+        if probe {
+            self.slots[choice.slot as usize].accrual.dispatched();
             self.refresh(choice.slot);
         }
         Some(pick)
@@ -201,17 +198,22 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         if let Strategy::Ewma { decay, .. } = self.config.strategy {
             node.observe(now.saturating_sub(pick.at) as f64, decay, now);
         }
-        let (class, idle) = (node.class as usize, node.outstanding == 0);
+        if node.outstanding == 0 {
+            node.idle_since = now;
+        }
+        let (class, calm) = (node.class as usize, node.calm);
         self.classes.get_mut(class)?.released(&mut self.nodes, &self.config.strategy, pick.slot, now, random);
-        let slot = &mut self.slots[pick.slot as usize];
-        slot.idle_since = idle.then_some(now);
-        let before = slot.accrual.state();
-        slot.accrual.ended(outcome, now, random);
-        let after = slot.accrual.state();
+        if calm && outcome != Outcome::Failure {
+            return None;
+        }
+        let accrual = &mut self.slots[pick.slot as usize].accrual;
+        let before = accrual.state();
+        accrual.ended(outcome, now, random);
+        let after = accrual.state();
+        self.refresh(pick.slot);
         if before == after {
             return None;
         }
-        self.refresh(pick.slot);
         match after {
             State::Dead(until) => {
                 self.waiting.push(Reverse((until, pick.slot, pick.generation)));
@@ -263,10 +265,10 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         let mut idle = Vec::new();
         if let Strategy::Aperture(aperture) = &self.config.strategy {
             for slot in self.classes.iter().flat_map(|class| class.outside(&self.config.strategy)) {
-                let slot = &mut self.slots[slot as usize];
-                if slot.idle_since.is_some_and(|since| now.saturating_sub(since) >= aperture.idle_time()) {
-                    slot.idle_since = None;
-                    idle.extend(slot.key.clone());
+                let node = &mut self.nodes[slot as usize];
+                if node.idle_since != NEVER && now.saturating_sub(node.idle_since) >= aperture.idle_time() {
+                    node.idle_since = NEVER;
+                    idle.extend(self.slots[slot as usize].key.clone());
                 }
             }
             self.counts.expired += idle.len() as u64;
@@ -278,10 +280,8 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         let fresh = Slot {
             key: Some(key.clone()),
             seen: self.counts.updates,
-            picks: 0,
             accrual: Accrual::new(&self.accrual, now),
             connection: Status::Open,
-            idle_since: None,
         };
         let rank = match self.config.strategy {
             Strategy::Aperture(_) => {
@@ -305,6 +305,7 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
                 (self.slots.len() - 1) as u32
             }
         };
+        self.nodes[slot as usize].calm = self.slots[slot as usize].accrual.is_calm();
         self.index.insert(key, slot);
         self.enter_class(slot, weight);
     }
@@ -347,11 +348,7 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         if self.classes.iter().any(|class| class.members.is_empty()) {
             self.drop_empty_classes();
         }
-        let (nodes, slots) = (&self.nodes, &self.slots);
-        for (number, class) in self.classes.iter_mut().enumerate() {
-            let stays = |slot: u32| slots[slot as usize].key.is_some() && nodes[slot as usize].class == number as u32;
-            class.settle(nodes, stays);
-        }
+        self.classes.iter_mut().for_each(|class| class.settle(&mut self.nodes));
         self.share_out();
     }
 
@@ -421,9 +418,11 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
     /// Keeps what the strategy sees in step with accrual and connections.
     fn refresh(&mut self, slot: u32) {
         let Slot { accrual, connection, .. } = &self.slots[slot as usize];
+        let node = &mut self.nodes[slot as usize];
+        node.calm = accrual.is_calm();
+        node.probe = accrual.state() == State::ProbeOpen;
         let accrual = if accrual.is_busy() { Status::Busy } else { Status::Open };
         let status = accrual.max(*connection);
-        let node = &self.nodes[slot as usize];
         if node.status == status {
             return;
         }

@@ -91,9 +91,9 @@ impl Class {
         }
         match &mut self.arrangement {
             Arrangement::Partition | Arrangement::Heap => {}
-            Arrangement::Ring { order, .. } => order.enter(slot),
+            Arrangement::Ring { order, .. } => order.enter(&mut nodes[slot as usize], slot),
             Arrangement::Window { order, window } => {
-                order.enter(slot);
+                order.enter(&mut nodes[slot as usize], slot);
                 window.load += u64::from(outstanding);
             }
         }
@@ -123,15 +123,20 @@ impl Class {
         if let Some(moved) = self.members.get(place) {
             nodes[*moved as usize].position = place as u32;
         }
-        if let Arrangement::Window { window, .. } = &mut self.arrangement {
-            window.load = window.load.saturating_sub(u64::from(outstanding));
+        match &mut self.arrangement {
+            Arrangement::Partition | Arrangement::Heap => {}
+            Arrangement::Ring { order, .. } => order.leave(&mut nodes[slot as usize], slot),
+            Arrangement::Window { order, window } => {
+                order.leave(&mut nodes[slot as usize], slot);
+                window.load = window.load.saturating_sub(u64::from(outstanding));
+            }
         }
     }
 
-    /// After members entered or left; `stays` tells who is still of this class.
-    pub(super) fn settle(&mut self, nodes: &[Node], stays: impl Fn(u32) -> bool) {
+    /// After members entered or left.
+    pub(super) fn settle(&mut self, nodes: &mut [Node]) {
         match &mut self.arrangement {
-            Arrangement::Ring { order, .. } | Arrangement::Window { order, .. } => order.settle(nodes, stays),
+            Arrangement::Ring { order, .. } | Arrangement::Window { order, .. } => order.settle(nodes),
             Arrangement::Partition | Arrangement::Heap => {}
         }
     }

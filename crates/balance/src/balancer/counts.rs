@@ -63,7 +63,7 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
                 status: node.status,
                 accrual: slot.accrual.state(),
                 outstanding: node.outstanding,
-                picks: slot.picks,
+                picks: node.picks,
                 on_probation: slot.seen != self.counts.updates,
             })
         };

@@ -14,8 +14,12 @@ pub enum Status {
 /// outstanding is not tried by everybody at once. Finagle's number.
 const PENALTY: f64 = (i64::MAX >> 16) as f64;
 
-/// The hot part of an endpoint.
+/// Of [`Node::idle_since`].
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// The hot part of an endpoint: one cache line, and all that an ordinary request needs.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(super) struct Node {
     /// Of accrual and connections together.
     pub status: Status,
@@ -27,13 +31,36 @@ pub(super) struct Node {
     /// Where an ordered strategy puts it; ties go by slot.
     pub rank: u32,
     pub outstanding: u32,
+    /// Accrual wants to know of the next request: it is a probe.
+    pub probe: bool,
+    /// Accrual has nothing to learn from a success.
+    pub calm: bool,
+    /// Came into its class's order, which does not show it yet.
+    pub entering: bool,
+    pub picks: u64,
+    /// Since when nothing is outstanding; [`NEVER`] if something is, or never was, or it was told.
+    pub idle_since: u64,
     cost: f64,
     stamp: u64,
 }
 
 impl Node {
     pub(super) fn new(rank: u32, now: u64) -> Node {
-        Node { status: Status::Open, generation: 0, class: 0, position: 0, rank, outstanding: 0, cost: 0.0, stamp: now }
+        Node {
+            status: Status::Open,
+            generation: 0,
+            class: 0,
+            position: 0,
+            rank,
+            outstanding: 0,
+            probe: false,
+            calm: false,
+            entering: false,
+            picks: 0,
+            idle_since: NEVER,
+            cost: 0.0,
+            stamp: now,
+        }
     }
 
     /// Another endpoint takes the place of one that was removed.
@@ -68,6 +95,11 @@ mod tests {
     use super::*;
 
     const MILLI: u64 = 1_000_000;
+
+    #[test]
+    fn a_node_is_one_cache_line() {
+        assert_eq!((size_of::<Node>(), align_of::<Node>()), (64, 64));
+    }
 
     #[test]
     fn peaks_count_at_once_and_fade_by_e_per_decay_time() {

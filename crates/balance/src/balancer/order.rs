@@ -6,6 +6,8 @@
 //! Looking up is constant; a change of status moves entries of eight bytes (a fraction of 100 µs for a
 //! hundred thousand).
 
+use std::mem;
+
 use super::node::{Node, Status};
 
 /// Rank, then slot.
@@ -16,8 +18,9 @@ pub(super) struct Order {
     open: Vec<Entry>,
     busy: Vec<Entry>,
     closed: Vec<Entry>,
-    /// Came in since the last [`Order::settle`].
+    /// Since the last [`Order::settle`].
     entered: Vec<u32>,
+    left: Vec<Entry>,
 }
 
 impl Order {
@@ -42,25 +45,48 @@ impl Order {
             .err()
     }
 
-    /// Counts from the next [`Order::settle`] on.
-    pub(super) fn enter(&mut self, slot: u32) {
+    /// Counts from the next [`Order::settle`] on; until then its status must stay.
+    pub(super) fn enter(&mut self, node: &mut Node, slot: u32) {
+        node.entering = true;
         self.entered.push(slot);
     }
 
-    /// Drops those of which `stays` says no, and takes those that entered. One pass, and a sort that finds
-    /// nearly everything in order.
-    pub(super) fn settle(&mut self, nodes: &[Node], stays: impl Fn(u32) -> bool) {
-        for status in [Status::Open, Status::Busy, Status::Closed] {
-            let entered = self.entered.iter().map(|slot| (nodes[*slot as usize].rank, *slot));
-            let entered = entered.filter(|(_, slot)| nodes[*slot as usize].status == status && stays(*slot));
-            let entered = entered.collect::<Vec<_>>();
-            let list = self.list(status);
-            list.retain(|(_, slot)| nodes[*slot as usize].status == status && stays(*slot));
-            list.extend(entered);
-            list.sort();
-            list.dedup();
+    /// Counts until the next [`Order::settle`].
+    pub(super) fn leave(&mut self, node: &mut Node, slot: u32) {
+        if mem::take(&mut node.entering) {
+            // Never was in a list, and what waits to be is looked at again.
+            return;
         }
-        self.entered.clear();
+        self.left.push((node.rank, slot));
+    }
+
+    /// Takes out those that left and puts in those that entered: passes over the lists alone, and a sort that
+    /// finds nearly everything in order.
+    pub(super) fn settle(&mut self, nodes: &mut [Node]) {
+        if !self.left.is_empty() {
+            self.left.sort_unstable();
+            for list in [&mut self.open, &mut self.busy, &mut self.closed] {
+                let mut left = self.left.iter().peekable();
+                list.retain(|entry| {
+                    while left.next_if(|gone| *gone < entry).is_some() {}
+                    left.peek() != Some(&entry)
+                });
+            }
+            self.left.clear();
+        }
+        if self.entered.is_empty() {
+            return;
+        }
+        for slot in mem::take(&mut self.entered) {
+            let node = &mut nodes[slot as usize];
+            if mem::take(&mut node.entering) {
+                let (status, rank) = (node.status, node.rank);
+                self.list(status).push((rank, slot));
+            }
+        }
+        for list in [&mut self.open, &mut self.busy, &mut self.closed] {
+            list.sort();
+        }
     }
 
     /// The open one that follows the place where this one stands or stood, round and round.
@@ -102,8 +128,8 @@ mod tests {
         let mut nodes = [5, 1, 3, 1].map(|rank| Node::new(rank, 0)).to_vec();
         let mut order = Order::default();
         assert_eq!(order.at(0), None);
-        (0..4).for_each(|slot| order.enter(slot));
-        order.settle(&nodes, |_| true);
+        (0..4).for_each(|slot| order.enter(&mut nodes[slot as usize], slot));
+        order.settle(&mut nodes);
         assert_eq!(shown(&order), [1, 3, 2, 0]);
         assert_eq!(order.at(5), Some(3), "round and round");
         order.change(3, 1, Status::Open, Status::Busy);
@@ -119,7 +145,16 @@ mod tests {
         order.change(3, 1, Status::Busy, Status::Open);
         nodes[3].status = Status::Open;
         assert_eq!(shown(&order), [3, 2, 0, 1]);
-        order.settle(&nodes, |slot| slot != 2);
+        order.leave(&mut nodes[2], 2);
+        order.leave(&mut nodes[1], 1);
+        order.settle(&mut nodes);
+        assert_eq!(shown(&order), [3, 0]);
+        for slot in [1, 2] {
+            order.enter(&mut nodes[slot as usize], slot);
+            order.leave(&mut nodes[slot as usize], slot);
+        }
+        order.enter(&mut nodes[1], 1);
+        order.settle(&mut nodes);
         assert_eq!(shown(&order), [3, 0, 1]);
     }
 }
