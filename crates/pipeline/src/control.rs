@@ -78,6 +78,14 @@ pub(crate) struct Signed<'a> {
     pub comment: &'a str,
 }
 
+/// Who wants a lease, for how long, and why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub owner: &'a str,
+    pub seconds: u64,
+    pub reason: &'a str,
+}
+
 impl Control {
     pub fn new(base: &str) -> Result<Control, String> {
         let base = Url::parse(base).map_err(|error| format!("{base:?}: {error}; write http://127.0.0.1:4180"))?;
@@ -180,10 +188,10 @@ impl Control {
         &self,
         namespace: &str,
         entry: &str,
-        owner: &str,
-        seconds: u64,
+        claim: Claim<'_>,
     ) -> Result<Result<Lease, Lease>, Trouble> {
-        let body = serde_json::json!({ "owner": owner, "seconds": seconds, "reason": null });
+        let Claim { owner, seconds, reason } = claim;
+        let body = serde_json::json!({ "owner": owner, "seconds": seconds, "reason": reason });
         let request = self.request(Method::PUT, &["leases", namespace]).query(&[("entry", entry)]).json(&body);
         let response = send(request).await?;
         if response.status() == StatusCode::CONFLICT {

@@ -1,6 +1,7 @@
 //! All deploys of this server: what the API and the pages ask and order. Cheap to clone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) struct Deploys {
 /// What the server hands over.
 #[derive(Debug)]
 pub(crate) struct Parts {
+    /// Where this server answers.
+    pub address: SocketAddr,
     pub config: Config,
     pub switchyard: PathBuf,
     pub identity: String,
@@ -82,6 +85,10 @@ impl Deploys {
         &self.inner.parts.config
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.inner.parts.address)
+    }
+
     pub fn switchyard(&self) -> &Path {
         &self.inner.parts.switchyard
     }
@@ -121,8 +128,9 @@ impl Deploys {
         self.inner.inspecting.clone().lock_owned().await
     }
 
-    pub fn fleet_seen(&self, namespace: &str) -> u64 {
-        locked(&self.inner.fleet).get(namespace).copied().unwrap_or(0)
+    /// How many routers should follow it: as many as the last time; one, if nobody looked yet.
+    pub fn fleet_expected(&self, namespace: &str) -> u64 {
+        locked(&self.inner.fleet).get(namespace).copied().unwrap_or(1)
     }
 
     pub fn see_fleet(&self, namespace: &str, routers: u64) {
@@ -240,6 +248,15 @@ impl Deploys {
 
     /// Checks a request, writes the deploy into the journal, and starts it. Its id.
     pub async fn start(&self, request: api::StartDeploy) -> Result<String, Problem> {
+        // A task of its own: whoever asked may go away in the middle, and half a start is none.
+        let deploys = self.clone();
+        let started = tokio::spawn(async move { deploys.begin(request).await });
+        started.await.unwrap_or_else(|error| {
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the deploy was not started: {error}")))
+        })
+    }
+
+    async fn begin(&self, request: api::StartDeploy) -> Result<String, Problem> {
         let file = self.inner.parts.files.iter().find(|file| file.name == request.pipeline).ok_or_else(|| {
             let known: Vec<&str> = self.inner.parts.files.iter().map(|file| file.name.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

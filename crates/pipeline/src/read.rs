@@ -13,6 +13,8 @@ const FACTS: &[&str] =
 const INSTANCE: &[&str] = &["port", "address", "name", "switchyard"];
 /// One instance per port, and a person who mistyped.
 const MOST_INSTANCES: u32 = 100;
+/// Shorter than this a slow renewal loses it; longer than a day no control plane grants it.
+const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 5..=86_400;
 
 /// All pipelines of a server, with the server's own defaults.
 pub(crate) fn read_all(config: &Config) -> Result<Vec<File>, ConfigError> {
@@ -120,8 +122,8 @@ fn check(file: &File) -> Result<(), Wrong> {
             return wrong(path, "0: must be at least one second".to_owned());
         }
     }
-    if file.limits.lease_seconds < 5 {
-        return wrong("limits.leaseSeconds", format!("{}: must be 5 or more", file.limits.lease_seconds));
+    if !LEASE_SECONDS.contains(&file.limits.lease_seconds) {
+        return wrong("limits.leaseSeconds", format!("{}: must be 5 to 86400", file.limits.lease_seconds));
     }
     if !(1..=1000).contains(&file.test.requests) {
         return wrong("test.requests", format!("{}: must be 1 to 1000", file.test.requests));

@@ -72,7 +72,8 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let supervisor = Supervisor::open(&config.processes).await?;
-        let deploys = Deploys::new(Parts { config, switchyard, identity, files, control, journal, supervisor });
+        let deploys =
+            Deploys::new(Parts { address, config, switchyard, identity, files, control, journal, supervisor });
         deploys.resume(stories)?;
         let stop = CancellationToken::new();
         let routes = http::routes(deploys.clone());

@@ -52,7 +52,7 @@ pub(crate) fn deploy(deploys: &Deploys, slot: &Slot) -> api::Deploy {
         gate: deploy.gate().and_then(|stage| gate(deploys, &story, stage)),
         stages: stages(&story),
         version: api::Versions { current: facts.current.clone(), new: facts.new.clone() },
-        reason: reason(&story),
+        reason: reason(deploys, &story),
         service: deploy.plan.service.clone(),
         entry: deploy.plan.entry.clone(),
         namespace: head.namespace.clone(),
@@ -68,16 +68,16 @@ pub(crate) fn deploy(deploys: &Deploys, slot: &Slot) -> api::Deploy {
         change,
         lease: slot.lease(),
         instances: instances(deploys, &story),
-        instructions: instructions(&story),
+        instructions: instructions(deploys, &story),
     }
 }
 
-fn reason(story: &Story) -> Option<String> {
+fn reason(deploys: &Deploys, story: &Story) -> Option<String> {
     let reason = story.deploy.reason.clone();
     match (story.deploy.state(), &story.deploy.facts.superseded) {
         (State::Failed, Some(by)) => Some(format!("{}. Deploy {by} took over", reason.unwrap_or_default())),
         (State::Failed, None) => {
-            let steps: Vec<String> = instructions(story).into_iter().map(|step| step.text).collect();
+            let steps: Vec<String> = instructions(deploys, story).into_iter().map(|step| step.text).collect();
             Some(format!("{}. What to do: {}", reason.unwrap_or_default(), steps.join(" ")))
         }
         _ => reason,
@@ -204,7 +204,7 @@ fn instances(deploys: &Deploys, story: &Story) -> Vec<api::Instance> {
 }
 
 /// What a person does about a failed deploy.
-fn instructions(story: &Story) -> Vec<api::Instruction> {
+fn instructions(deploys: &Deploys, story: &Story) -> Vec<api::Instruction> {
     let deploy = &story.deploy;
     if deploy.state() != State::Failed || story.is_final() {
         return Vec::new();
@@ -231,7 +231,7 @@ fn instructions(story: &Story) -> Vec<api::Instruction> {
         "Mend what the reason names. The deploy tries again by itself; this makes it try now.".to_owned(),
         Some(match deploy.is_abortable() {
             true => format!("switchyard deploy abort {id}"),
-            false => format!("curl -X POST PIPELINE/api/1/deploys/{id}/retry"),
+            false => format!("curl -X POST {}/api/1/deploys/{id}/retry", deploys.url()),
         }),
     ));
     steps

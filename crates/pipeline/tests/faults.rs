@@ -350,3 +350,50 @@ fn text_arrives_as_it_was_written() {
     }
     world.is_at("world-v1", "first");
 }
+
+#[test]
+fn a_repository_that_does_not_answer_is_given_up_with_all_that_git_started() {
+    let mut world = World::new();
+    world.pipeline = world.pipeline.replace("timeoutSeconds: 10", "timeoutSeconds: 1");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let repository = format!("http://{}/never", listener.local_addr().unwrap());
+    let server = world.server();
+    let id = server.start(json!({"gitRepo": repository}));
+    let deploy = server.rests_at(&id, "reverted");
+    assert!(deploy["reason"].as_str().unwrap().contains("not done within 1 s"), "{}", deploy["reason"]);
+    let askers = || -> Vec<String> {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok());
+        lines.filter(|line| line.contains("git") && line.contains(&repository)).collect()
+    };
+    until("git is gone", LIMIT, || if askers().is_empty() { Ok(()) } else { Err(askers()) });
+}
+
+#[test]
+fn deploys_of_one_service_in_two_namespaces_take_different_versions() {
+    let world = World::new();
+    world.control.create("staging", common::NAMESPACE);
+    let server = world.server();
+    let ids = [server.start(json!({})), server.start(json!({"namerdNamespace": "staging"}))];
+    let mut versions: Vec<String> = ids
+        .iter()
+        .map(|id| server.rests_at(id, "integration testing")["version"]["new"].as_str().unwrap().to_owned())
+        .collect();
+    versions.sort();
+    assert_eq!(versions, ["world-v2", "world-v3"]);
+    // What the other namespace still uses is not taken away.
+    for stage in ["shift traffic (10%)", "shift traffic (100%)", "succeeded"] {
+        server.approve(&ids[0]);
+        server.rests_at(&ids[0], stage);
+    }
+    let deploy = server.deploy(&ids[0]);
+    assert!(
+        deploy["reason"].as_str().unwrap().contains("world-v1 was left running: staging: /host/world"),
+        "{deploy:#}"
+    );
+    server.abort(&ids[1]);
+    server.rests_at(&ids[1], "reverted");
+    assert_eq!(world.control.entry("staging", "/host/world"), "/srv/world-v1");
+    let first = server.deploy(&ids[0])["version"]["new"].as_str().unwrap().to_owned();
+    assert_eq!(world.registered(), ["world-v1".to_owned(), first]);
+}

@@ -132,9 +132,9 @@ async fn served(job: &Job, namespace: &str, version: &str) -> Result<Option<Stri
         match patience.ask(|| control.fleet(namespace, version, FLEET_WAIT)).await? {
             Fleet::Unknown => return Ok(None),
             Fleet::Serves(routers) => {
-                let before = job.deploys.fleet_seen(namespace);
+                let wanted = job.deploys.fleet_expected(namespace);
                 let since = few_since.get_or_insert_with(Instant::now);
-                if routers >= before.max(1) || since.elapsed() >= FLEET_RETURNS {
+                if routers >= wanted || since.elapsed() >= FLEET_RETURNS {
                     job.deploys.see_fleet(namespace, routers);
                     job.slot.update_doing(|doing| doing.laggards.clear());
                     return Ok(Some(match routers {
@@ -143,7 +143,6 @@ async fn served(job: &Job, namespace: &str, version: &str) -> Result<Option<Stri
                         many => format!("all {many} routers that follow {namespace} serve version {version}"),
                     }));
                 }
-                let wanted = before.max(1);
                 job.slot.update_doing(|doing| {
                     doing.trouble = Some(format!(
                         "{routers} of {wanted} routers follow {namespace}; the others get {} s to come back",

@@ -6,7 +6,7 @@ use rollout::Outcome;
 
 use super::Job;
 use crate::api;
-use crate::control::{Lease, Trouble};
+use crate::control::{Claim, Lease, Trouble};
 
 /// A lease that is not given back ends by itself.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
@@ -17,8 +17,10 @@ impl Job {
     }
 
     async fn put_lease(&self) -> Result<Result<Lease, Lease>, Trouble> {
-        let control = self.deploys.control();
-        control.take_lease(self.namespace(), self.entry(), &self.owner(), self.lease_seconds()).await
+        let head = &self.story.head;
+        let reason = format!("{}, started by {}", head.file.name, head.actor);
+        let claim = Claim { owner: &self.owner(), seconds: self.lease_seconds(), reason: &reason };
+        self.deploys.control().take_lease(self.namespace(), self.entry(), claim).await
     }
 
     fn show_lease(&self, lease: &Lease) {

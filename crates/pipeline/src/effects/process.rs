@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rollout::Outcome;
@@ -162,7 +162,7 @@ fn last_words(log: &Path) -> String {
 
 /// By rename, so that no reader sees half of it.
 fn register(directory: &Path, version: &str, lines: &str) -> std::io::Result<()> {
-    let (target, temporary) = (directory.join(version), directory.join(format!(".{version}.new")));
+    let (target, temporary) = (directory.join(version), unfinished(directory, version));
     if std::fs::read(&target).is_ok_and(|there| there == lines.as_bytes()) {
         return Ok(());
     }
@@ -179,17 +179,28 @@ fn register(directory: &Path, version: &str, lines: &str) -> std::io::Result<()>
     written
 }
 
+/// A registration that is being written.
+fn unfinished(directory: &Path, version: &str) -> PathBuf {
+    directory.join(format!(".{version}.new"))
+}
+
+/// `false`: it was not there.
+fn unlink(path: &Path) -> Result<bool, String> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(format!("cannot unregister {}: {error}", path.display())),
+    }
+}
+
 /// Looks once more that nothing names it, then unregisters, drains and stops.
 pub(super) async fn remove(job: &Job, version: &str) -> Result<Outcome, String> {
     if let Some((entry, dst)) = dtab::user(job, version).await? {
         return Ok(Outcome::StillUsed { entry, dst });
     }
-    let registration = job.deploys.config().registrations.join(version);
-    let was_registered = match std::fs::remove_file(&registration) {
-        Ok(()) => true,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-        Err(error) => return Err(format!("cannot unregister {}: {error}", registration.display())),
-    };
+    let directory = &job.deploys.config().registrations;
+    unlink(&unfinished(directory, version))?;
+    let was_registered = unlink(&directory.join(version))?;
     let statuses = instances(&job.deploys, version);
     let TargetConfig::Process(target) = &job.story.head.file.target;
     let ports: BTreeSet<u16> = statuses.iter().filter_map(|status| status.spec.port).collect();

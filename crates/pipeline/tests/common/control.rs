@@ -102,6 +102,11 @@ impl FakeControl {
         entry.map(|entry| entry.dst.show_exact()).unwrap_or_default()
     }
 
+    /// Another namespace.
+    pub fn create(&self, namespace: &str, dtab: &str) {
+        self.inside().set(namespace, Dtab::read(dtab).unwrap());
+    }
+
     /// An edit by hand; `dst` empty takes the entry away.
     pub fn edit(&self, prefix: &str, dst: &str) {
         let mut inside = self.inside();
