@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
+use control::client::{Farewell, Identity};
 use discovery::{ConfigError, Precedence};
 use naming::ConfiguredInterpreter;
 use proxy::admin::{RouterSource, Sources};
@@ -30,6 +31,9 @@ use crate::exit::Exit;
 use crate::signals::Ending;
 use crate::{logs, runtime};
 use plan::Plan;
+
+/// A control plane that does not take a goodbye within this time does without.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -90,6 +94,7 @@ impl From<anyhow::Error> for Stopped {
 struct Assembled {
     admin: admin::Serving,
     running: Running,
+    farewell: Farewell,
     ending: Ending,
     shutdown: mpsc::Receiver<Option<Duration>>,
     grace: Duration,
@@ -110,11 +115,11 @@ impl Assembled {
             None => None,
         };
 
-        let mut built = Vec::new();
+        let (mut built, farewell) = (Vec::new(), Farewell::default());
         for (number, (interpreter, router)) in interpreters.iter().zip(&settings.routers).enumerate() {
             let at = format!("routers[{number}].interpreter");
-            let place = plan::Place { router: &router.label, admin: &admin::url(admin_address) };
-            built.push(interpreter.build(&namers, &place).map_err(refused(&at))?);
+            let identity = Identity::of_this_process(&router.label, Some(admin::url(admin_address)), &farewell);
+            built.push(interpreter.build(&namers, identity).map_err(refused(&at))?);
         }
         let registry = Registry::default();
         telemetry::register_process(&registry);
@@ -161,7 +166,7 @@ impl Assembled {
         for server in running.servers() {
             info!("serving {} on {}", server.router, server.address);
         }
-        Ok(Assembled { admin: serving, running, ending, shutdown, grace: admin.shutdown_grace })
+        Ok(Assembled { admin: serving, running, farewell, ending, shutdown, grace: admin.shutdown_grace })
     }
 
     /// Until it is told to end, and all is answered or cut.
@@ -179,6 +184,10 @@ impl Assembled {
         tokio::select! {
             () = self.running.drain(asked.unwrap_or(self.grace)) => {}
             signal = self.ending.wanted() => warn!("{signal} again: not waiting for requests under way"),
+        }
+        // Only now: until here requests were routed, and a change that nobody waits for might lose them.
+        if !self.farewell.say(GOODBYE).await {
+            warn!("could not say goodbye to every control plane; this router will count as lagging for a while");
         }
         self.admin.stop().await
     }

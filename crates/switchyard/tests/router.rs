@@ -1,11 +1,11 @@
 //! `switchyard router` as a process: documents, serving, admin, following a control plane, ending.
+#![allow(clippy::unwrap_used)] // A test says what it needs by failing.
 
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use common::{LIMIT, Namerd, switchyard};
 use serde_json::{Value, json};
@@ -459,7 +459,7 @@ fn a_change_of_the_dtab_is_applied_when_the_write_returns() {
     let (blue, green) = (app("blue"), app("green"));
     let plane = Plane::start();
     assert_eq!(plane.write("POST", "", &format!("/svc => {}", inet(&blue))).status, 204);
-    let router = plane.follower();
+    let mut router = plane.follower();
     assert_eq!(router.ask("web").text(), "blue");
     let found =
         plane.router("the router is in the fleet", |router| router["namespaces"]["internal"]["current"] == true);
@@ -484,6 +484,11 @@ fn a_change_of_the_dtab_is_applied_when_the_write_returns() {
     assert_eq!(interpreter["stale"], Value::Null, "{interpreter}");
     let path = "/out/interpreter_state/io.l5d.namerd.http/internal.json";
     assert!(router.json(path).is_object());
+    // One that ends says goodbye: nobody waits for it.
+    router.process.signal("TERM");
+    assert_eq!(router.process.wait(LIMIT), 0, "{}", router.process.text());
+    let written = plane.write("PUT", "?wait=5s", "/svc => /nowhere");
+    assert_eq!((written.status, written.header("l5d-fleet")), (204, Some("0")), "{}", written.text());
 }
 
 #[test]

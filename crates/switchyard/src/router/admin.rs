@@ -49,7 +49,7 @@ pub fn url(address: SocketAddr) -> String {
 }
 
 /// This machine's name.
-pub fn host() -> String {
+fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
         "" => "localhost".to_owned(),

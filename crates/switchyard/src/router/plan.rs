@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use control::client::{self, Identity};
 use discovery::{ConfigError, InterpreterConfig, NamerConfig};
 use naming::Namers;
 use proxy::config::{self, Config, Problem, Raw};
@@ -22,28 +23,26 @@ pub struct Plan {
 pub enum Interpreter {
     /// Binds here, by the document's namers.
     Local(InterpreterConfig),
-}
-
-/// Who a router is, to its control plane.
-pub struct Place<'a> {
-    /// The router's label.
-    pub router: &'a str,
-    /// `http://127.0.0.1:9990`
-    pub admin: &'a str,
+    /// Asks a control plane.
+    Namerd(client::Config),
 }
 
 impl Interpreter {
     pub fn kind(&self) -> &'static str {
         match self {
             Interpreter::Local(config) => config.kind(),
+            Interpreter::Namerd(_) => client::Config::KIND,
         }
     }
 
+    /// `identity` is what a control plane gets to know of the router.
+    ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn build(&self, namers: &Namers, place: &Place<'_>) -> Result<Arc<dyn naming::Interpreter>, ConfigError> {
+    pub fn build(&self, namers: &Namers, identity: Identity) -> Result<Arc<dyn naming::Interpreter>, ConfigError> {
         match self {
             Interpreter::Local(config) => config.build(namers),
+            Interpreter::Namerd(config) => config.build(identity, namers),
         }
     }
 }
@@ -75,12 +74,18 @@ fn namer(raw: &Raw) -> Result<NamerConfig, Vec<Problem>> {
 
 fn interpreter(raw: &Raw) -> Result<Interpreter, Vec<Problem>> {
     let (kind, rest) = kind(raw)?;
+    let refuse = |error: ConfigError| vec![problem(&error, &raw.path)];
     let config = match kind.as_str() {
+        client::Config::KIND => {
+            let config: client::Config = config::typed(&raw.path, &rest)?;
+            config.check().map_err(refuse)?;
+            return Ok(Interpreter::Namerd(config));
+        }
         "default" => InterpreterConfig::Default(config::typed(&raw.path, &rest)?),
         "io.l5d.fs" => InterpreterConfig::Fs(config::typed(&raw.path, &rest)?),
         _ => by_kind("interpreter", &kind, raw, "default, io.l5d.fs or io.l5d.namerd.http")?,
     };
-    config.check().map_err(|error| vec![problem(&error, &raw.path)])?;
+    config.check().map_err(refuse)?;
     Ok(Interpreter::Local(config))
 }
 
@@ -135,6 +140,13 @@ mod tests {
             "routers[0].interpreter.kind: unknown interpreter `nope`: use default, io.l5d.fs or io.l5d.namerd.http",
         );
         check("  interpreter: {kind: io.l5d.fs}", "routers[0].interpreter.dtabFile: is missing");
+        check("  interpreter: {kind: io.l5d.namerd.http}", "routers[0].interpreter.dst: is missing");
+        check(
+            "  interpreter: {kind: io.l5d.namerd.http, dst: /$/inet/a/1, namespase: b, retry: {baseSeconds: x}, tls: {}}",
+            "routers[0].interpreter.namespase: unknown key, expected one of `dst`, `namespace`, `retry`, `tls`, \
+             `transformers`, `experimental`\n\
+             routers[0].interpreter.retry.baseSeconds: invalid type: string \"x\", expected a number",
+        );
         check("  interpreter: 3", "routers[0].interpreter: expected a mapping, not `3`");
         check(
             "  interpreter: {transformers: [{kind: io.l5d.k8s.daemonset, namespace: a, service: b, port: c}]}",
