@@ -204,7 +204,9 @@ async fn dtab(
         Ok(mut page) => {
             let wrote = query.wrote.filter(|wrote| page.history.iter().any(|revision| revision.version == *wrote));
             page.notice = wrote.map(|version| Notice {
-                what: format!("Version {version} is written. Above is which routers serve it; each says so itself."),
+                what: format!(
+                    "Version {version} is written. The line above says which routers serve it: each says so itself."
+                ),
                 is_bad: false,
             });
             web::page(StatusCode::OK, &page)

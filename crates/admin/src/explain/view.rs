@@ -66,6 +66,8 @@ pub enum By {
     Branch {
         number: Option<usize>,
     },
+    /// The tree does not say.
+    Unknown,
     Transformer(String),
 }
 
@@ -146,8 +148,15 @@ impl Row {
 }
 
 impl Reader<'_> {
-    fn by(&self, entry: Option<&Entry>) -> By {
-        let Some(entry) = entry else { return By::Asked };
+    /// What led from `before` to this node. A transformation does not carry its entry, so the last one
+    /// that leads there is taken.
+    fn leads(&self, before: &str, node: &Node) -> By {
+        let known = self.entries.iter().chain(self.overrides);
+        let entry = node.dentry().or_else(|| known.rev().find(|entry| is_rewrite(entry, before, path(node))));
+        entry.map_or(By::Unknown, |entry| self.by(entry))
+    }
+
+    fn by(&self, entry: &Entry) -> By {
         let is_override = self.overrides.contains(entry);
         let number = self.entries.iter().rposition(|known| known == entry).map(|at| at + 1);
         By::Entry { entry: entry.clone(), number: number.filter(|_| !is_override), is_override }
@@ -159,7 +168,7 @@ impl Reader<'_> {
         match node {
             Node::Delegate { path, delegate, .. } => {
                 branch.rows.push(row);
-                self.walk(delegate, Some(path), self.by(delegate.dentry()), branch);
+                self.walk(delegate, Some(path), self.leads(path, delegate), branch);
             }
             Node::Alt { path, alt, .. } => {
                 row.note = format!("{} alternatives", alt.len());
@@ -167,7 +176,7 @@ impl Reader<'_> {
                 let taken = alt.iter().position(|node| !node.is_nothing());
                 for (n, node) in alt.iter().enumerate() {
                     let mut below = Branch { is_dead: taken != Some(n), ..Branch::default() };
-                    self.walk(node, Some(path), self.by(node.dentry()), &mut below);
+                    self.walk(node, Some(path), self.leads(path, node), &mut below);
                     if let Some(first) = below.rows.first_mut() {
                         first.tag = Some(ordinal(n + 1));
                         if taken.is_some_and(|taken| n > taken) && first.note.is_empty() && first.out.is_none() {
@@ -302,6 +311,18 @@ fn labels(path: &str) -> usize {
     path.split('/').filter(|label| !label.is_empty()).count()
 }
 
+/// Whether this entry turns one name into the other. Destinations that branch are not looked into.
+fn is_rewrite(entry: &Entry, before: &str, after: &str) -> bool {
+    if labels(before) < labels(&entry.prefix) {
+        return false;
+    }
+    let prefix = entry.prefix.split('/').filter(|label| !label.is_empty());
+    let mut labels = before.split('/').filter(|label| !label.is_empty());
+    let matches = prefix.zip(labels.by_ref()).all(|(wanted, label)| wanted == "*" || wanted == label);
+    let rest = labels.map(|label| format!("/{label}")).collect::<String>();
+    matches && after == format!("{}{rest}", entry.dst.trim_end_matches('/'))
+}
+
 /// The path's head, and its last `kept` labels.
 fn split_end(path: &str, kept: usize) -> (&str, &str) {
     let at = match kept {
@@ -391,6 +412,19 @@ mod tests {
         let explained = Explained::new(&serde_json::from_value(neg).unwrap(), &[], &[]);
         assert_eq!(explained.nowhere.as_deref(), Some("The namer knows no /io.l5d.fs/wrold."));
         assert!(explained.goes.is_empty());
+    }
+
+    #[test]
+    fn the_entry_of_a_transformation_is_found() {
+        let cases = [
+            ("/srv", "/#/fs", "/srv/world", "/#/fs/world", true),
+            ("/*/x", "/y", "/srv/x/z", "/y/z", true),
+            ("/srv/world/deep", "/#/fs", "/srv", "/#/fs", false),
+            ("/srv", "/#/fs", "/srv/world", "/#/fs/other", false),
+        ];
+        for (prefix, dst, before, after, expected) in cases {
+            assert_eq!(is_rewrite(&entry(prefix, dst), before, after), expected, "{prefix} => {dst}");
+        }
     }
 
     #[test]
