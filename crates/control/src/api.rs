@@ -23,7 +23,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{Control, config::is_foreign};
+use crate::{Control, config::is_foreign, follow::server, listen::Peer};
 use answers::{json_error, not_found};
 
 pub(crate) use answers::chain;
@@ -53,6 +53,19 @@ struct Call {
     path: String,
     query: Query,
     headers: HeaderMap,
+    peer: Option<Peer>,
+}
+
+fn follow(control: &Control, namespace: &str, call: &Call, body: Body) -> Response {
+    let asked = server::Asked {
+        method: &call.method,
+        namespace,
+        router: call.query.get("router"),
+        process: call.query.get("process"),
+        admin: call.query.get("admin"),
+        peer: call.peer,
+    };
+    server::follow(control, &asked, body).unwrap_or_else(|(status, text)| json_error(status, text))
 }
 
 impl Call {
@@ -63,6 +76,7 @@ impl Call {
             path: parts.uri.path().to_owned(),
             query: Query::read(parts.uri.query().unwrap_or_default()),
             headers: parts.headers,
+            peer: parts.extensions.get::<Peer>().copied(),
         };
         (call, body)
     }
@@ -90,6 +104,7 @@ async fn answer(State(control): State<Control>, request: Request<Body>) -> Respo
         ("delegate", Some(name)) => delegate::in_namespace(&control, name, &call, body).await,
         ("bound-names", None) if call.method == Method::GET => resolve::bound_names(&control, &call),
         ("fleet", None) if call.method == Method::GET => fleet::show(&control, &call),
+        ("follow", Some(namespace)) if control.inner.offers_follow => follow(&control, namespace, &call, body),
         ("leases", None) if call.method == Method::GET => leases::list(&control).await,
         ("leases", Some(namespace)) => leases::of_namespace(&control, namespace, &call, body).await,
         _ => not_found(),

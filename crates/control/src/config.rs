@@ -28,6 +28,9 @@ pub struct Config {
     pub prometheus: Vec<Prometheus>,
     /// What `/config.json` shows.
     pub document: Value,
+    /// Whether routers may follow. No key of the document: without it this is what the original offers,
+    /// for tests of the fallback.
+    pub offers_follow: bool,
 }
 
 /// `telemetry: [{kind: io.l5d.prometheus}]`. Without one the metrics stand under the defaults.
@@ -93,7 +96,7 @@ impl Config {
         if prometheus.is_empty() {
             prometheus.push(Prometheus::default());
         }
-        Ok(Config { admin, storage, namers, interfaces, prometheus, document })
+        Ok(Config { admin, storage, namers, interfaces, prometheus, document, offers_follow: true })
     }
 }
 

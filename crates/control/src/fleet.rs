@@ -232,30 +232,29 @@ impl Fleet {
         tokio::pin!(deadline);
         loop {
             changed.borrow_and_update();
-            let laggards = self.laggards(namespace, version, start);
-            if laggards.is_empty() {
-                return Ok(self.live(namespace));
+            if let Some(routers) = self.all_serve(namespace, version) {
+                return Ok(routers);
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                () = &mut deadline => return Err(laggards),
+                () = &mut deadline => {
+                    return self.all_serve(namespace, version).ok_or_else(|| self.laggards(namespace, version, start));
+                }
             }
         }
     }
 
-    fn live(&self, namespace: &str) -> usize {
+    /// How many live routers there are, if all that count serve the version.
+    fn all_serve(&self, namespace: &str, version: Version) -> Option<usize> {
         let members = self.members();
-        members.iter().filter(|(follower, member)| follower.namespace == namespace && member.session.is_some()).count()
+        let mut of_namespace = members.iter().filter(|(follower, _)| follower.namespace == namespace);
+        of_namespace.try_fold(0, |count, (_, member)| (!member.is_behind(version)).then_some(count + 1))
     }
 
     fn laggards(&self, namespace: &str, version: Version, since: Instant) -> Vec<Laggard> {
         let members = self.members();
         let of_namespace = members.iter().filter(|(follower, _)| follower.namespace == namespace);
-        let behind = of_namespace.filter(|(_, member)| {
-            let serves = member.acknowledged.as_ref().and_then(|acknowledged| acknowledged.version);
-            // What a silent router serves is not known any more.
-            member.session.is_none() || serves < Some(version)
-        });
+        let behind = of_namespace.filter(|(_, member)| member.is_behind(version));
         behind
             .map(|(follower, member)| Laggard {
                 router: follower.router.clone(),
@@ -342,6 +341,12 @@ impl Fleet {
 }
 
 impl Member {
+    /// Whether it does not serve this version or a newer one, or that is not known any more.
+    fn is_behind(&self, version: Version) -> bool {
+        let serves = self.acknowledged.as_ref().and_then(|acknowledged| acknowledged.version);
+        self.session.is_none() || serves < Some(version)
+    }
+
     fn served(&self) -> Option<String> {
         Some(self.acknowledged.as_ref()?.version?.to_string())
     }

@@ -10,9 +10,11 @@
 
 mod admin;
 mod api;
+pub mod client;
 mod config;
 mod control;
 mod fleet;
+mod follow;
 mod listen;
 mod metrics;
 mod pages;

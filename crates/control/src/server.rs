@@ -60,7 +60,7 @@ impl Server {
                 fleet,
                 metrics: Metrics::new(),
                 closing: CancellationToken::new(),
-                offers_follow: true,
+                offers_follow: config.offers_follow,
             }),
         };
         Server::serve(config, control).await

@@ -76,8 +76,9 @@ impl Spaces {
                 }
                 last = known(&stored.borrow_and_update(), Some(&last));
                 said.set(State::Ok(as_served(&namespace, &last)));
-                own.set(State::Ok(last.dtab.clone()));
+                // In this order: nothing follows from a dtab that `known` does not tell yet.
                 known_now.set(State::Ok(last.clone()));
+                own.set(State::Ok(last.dtab.clone()));
             }
         });
         let interpreter = ConfiguredInterpreter::serving(Some(own_live), self.namers.clone(), served);

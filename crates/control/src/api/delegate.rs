@@ -64,7 +64,7 @@ async fn asked(call: &Call, body: Body) -> Result<Asked, Response> {
             (Err(text), _) | (_, Err(text)) => Err(bad_request(text)),
         },
         Method::POST => match whole(body).await {
-            Ok(body) => posted(&call.headers, &body),
+            Ok(body) => posted(&call.headers, &body).map_err(|(status, text)| text_error(status, text)),
             Err(refused) => Err(refused),
         },
         _ => {
@@ -76,15 +76,16 @@ async fn asked(call: &Call, body: Body) -> Result<Asked, Response> {
 }
 
 /// A delegation request in a body; `application/json` with or without parameters.
-fn posted(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Response> {
+fn posted(headers: &HeaderMap, body: &[u8]) -> Result<Asked, (StatusCode, String)> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().unwrap_or_default().trim() != "application/json" {
-        return Err(text_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json\n"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json\n".to_owned()));
     }
-    let malformed = |_| bad_request(format!("Malformed delegation request: {}", String::from_utf8_lossy(body)));
+    let bad = |text: String| (StatusCode::BAD_REQUEST, text);
+    let malformed = |_| bad(format!("Malformed delegation request: {}", String::from_utf8_lossy(body)));
     let posted: Posted = serde_json::from_slice(body).map_err(malformed)?;
-    let dtab = Dtab::read(&posted.dtab).map_err(|error| bad_request(format!("Invalid dtab: {error}")))?;
-    let path = Path::read(&posted.path).map_err(|error| bad_request(format!("Invalid path: {error}")))?;
+    let dtab = Dtab::read(&posted.dtab).map_err(|error| bad(format!("Invalid dtab: {error}")))?;
+    let path = Path::read(&posted.path).map_err(|error| bad(format!("Invalid path: {error}")))?;
     Ok(Asked { namespace: posted.namespace, dtab, path })
 }
 

@@ -83,13 +83,13 @@ fn held(lease: &Lease) -> Response {
 }
 
 /// The prefix of the entry, as it is shown in a dtab, so that two spellings are one lease.
-fn entry(call: &Call) -> Result<String, Response> {
-    let text = call.query.get("entry").ok_or_else(|| bad("missing parameter `entry`: add ?entry=/host/NAME"))?;
-    Prefix::read(text).map(|prefix| prefix.to_string()).map_err(|error| bad(format!("entry={text}: {error}")))
+fn entry(call: &Call) -> Result<String, String> {
+    let text = call.query.get("entry").ok_or("missing parameter `entry`: add ?entry=/host/NAME")?;
+    Prefix::read(text).map(|prefix| prefix.to_string()).map_err(|error| format!("entry={text}: {error}"))
 }
 
 async fn take(control: &Control, namespace: &str, call: &Call, body: Body) -> Result<Response, Response> {
-    let entry = entry(call)?;
+    let entry = entry(call).map_err(bad)?;
     let body = whole(body).await?;
     let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| {
         bad(format!("the body must be {{\"owner\":\"…\",\"seconds\":60,\"reason\":\"…\"|null}}: {error}"))
@@ -116,7 +116,7 @@ async fn take(control: &Control, namespace: &str, call: &Call, body: Body) -> Re
 }
 
 async fn release(control: &Control, namespace: &str, call: &Call) -> Result<Response, Response> {
-    let entry = entry(call)?;
+    let entry = entry(call).map_err(bad)?;
     let owner = call.query.get("owner").ok_or_else(|| bad("missing parameter `owner`"))?;
     match control.inner.store.release_lease(namespace, &entry, owner, Timestamp::now()).await {
         Ok(None) => Ok(no_content()),

@@ -1,6 +1,7 @@
 //! What the tests of the control plane share. (A `mod.rs`, because Cargo takes `tests/common.rs` for a test.)
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses its part.
 
+pub mod router;
 pub mod stream;
 
 use std::time::Duration;
@@ -32,6 +33,10 @@ impl Namerd {
     }
 
     pub fn start(storage: Value, namers: Value, port: u16) -> Namerd {
+        Namerd::start_with(storage, namers, port, |_| {})
+    }
+
+    pub fn start_with(storage: Value, namers: Value, port: u16, change: impl FnOnce(&mut Config)) -> Namerd {
         let document = json!({
             "admin": { "port": 0 },
             "storage": storage,
@@ -39,7 +44,8 @@ impl Namerd {
             "interfaces": [{ "kind": "io.l5d.httpController", "port": port }],
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let config = Config::read(document).unwrap();
+        let mut config = Config::read(document).unwrap();
+        change(&mut config);
         let server = runtime.block_on(Server::start(config)).unwrap();
         Namerd {
             api: format!("http://{}", server.interfaces()[0]),

@@ -1,0 +1,135 @@
+//! `interpreter: {kind: io.l5d.namerd.http}` of a router's document.
+
+use std::{sync::Arc, time::Duration};
+
+use discovery::{ConfigError, TransformerConfig};
+use names::Path;
+use naming::{Interpreter, Namers};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use super::{
+    Client, Identity, Parts,
+    connection::{Backoff, Dst},
+};
+
+/// The keys. `experimental` is accepted and not asked for: here it is no experiment.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// Where the control plane is, as a name: `/$/inet/127.0.0.1/4180`.
+    #[serde(deserialize_with = "shown")]
+    pub dst: Path,
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// Without it: from 50 ms to one second, so that routers are back soon after a restart.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    #[serde(default)]
+    pub tls: Option<Value>,
+    #[serde(default)]
+    pub transformers: Vec<TransformerConfig>,
+    #[serde(default)]
+    pub experimental: bool,
+}
+
+/// Pauses between attempts to connect: exponential from the first to the second, with jitter.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Retry {
+    #[serde(default = "default_base")]
+    pub base_seconds: f64,
+    #[serde(default = "default_max")]
+    pub max_seconds: f64,
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+fn default_base() -> f64 {
+    5.0
+}
+
+fn default_max() -> f64 {
+    600.0
+}
+
+fn shown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Path, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Path::read(&text).map_err(|error| de::Error::custom(format!("invalid path `{text}`: {error}")))
+}
+
+impl Config {
+    /// As in a document.
+    pub const KIND: &'static str = "io.l5d.namerd.http";
+
+    /// What can be said without building it. Paths are relative to the interpreter.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.dst.is_empty() {
+            return Err(ConfigError::new("dst", "`/` names nobody: write a name such as /$/inet/127.0.0.1/4180"));
+        }
+        if self.namespace.is_empty() {
+            return Err(ConfigError::new("namespace", "must not be empty"));
+        }
+        if self.tls.is_some() {
+            let message =
+                "TLS to the control plane is not supported yet: take the key out, and reach it by loopback or a tunnel";
+            return Err(ConfigError::new("tls", message));
+        }
+        if let Some(retry) = &self.retry {
+            retry.check()?;
+        }
+        self.transformers.iter().enumerate().try_for_each(|(number, transformer)| {
+            transformer.check().map_err(|error| error.under(&format!("transformers[{number}]")))
+        })
+    }
+
+    /// The interpreter. It connects from a task of its own, on the runtime that this is called on, and
+    /// never gives up.
+    ///
+    /// # Errors
+    /// As `check`, and transformers that cannot be built.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn build(&self, identity: Identity, namers: &Namers) -> Result<Arc<dyn Interpreter>, ConfigError> {
+        self.check()?;
+        let build = |(number, config): (usize, &TransformerConfig)| {
+            config.build(namers).map_err(|error| error.under(&format!("transformers[{number}]")))
+        };
+        let transformers = self.transformers.iter().enumerate().map(build).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Client::start(Parts {
+            dst: Dst::new(&self.dst, namers),
+            namespace: self.namespace.as_str().into(),
+            identity,
+            backoff: self.retry.as_ref().map_or_else(Backoff::default, Retry::backoff),
+            transformers,
+        })))
+    }
+}
+
+impl Retry {
+    fn check(&self) -> Result<(), ConfigError> {
+        let (base, max) = (self.base_seconds, self.max_seconds);
+        for (key, seconds) in [("baseSeconds", base), ("maxSeconds", max)] {
+            if !(seconds > 0.0 && seconds <= 1e9) {
+                return Err(ConfigError::new(
+                    format!("retry.{key}"),
+                    format!("{seconds} is not a positive number of seconds"),
+                ));
+            }
+        }
+        if base > max {
+            return Err(ConfigError::new("retry.baseSeconds", format!("{base} is more than maxSeconds, {max}")));
+        }
+        Ok(())
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(Duration::from_secs_f64(self.base_seconds), Duration::from_secs_f64(self.max_seconds))
+    }
+}

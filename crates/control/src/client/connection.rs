@@ -1,0 +1,143 @@
+//! Connections to the control plane.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use names::{Dtab, NameTree, Path};
+use naming::{Addr, BoundTree, ConfiguredInterpreter, Interpreter, Live, Namers, State};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::follow::lines::chain;
+
+pub(super) type OutBody = BoxBody<Bytes, std::convert::Infallible>;
+
+/// How long a connection, and the head of an answer, may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the control plane is: a name, resolved live.
+pub(super) struct Dst {
+    shown: String,
+    tree: Live<BoundTree>,
+}
+
+impl Dst {
+    pub(super) fn new(path: &Path, namers: &Namers) -> Dst {
+        let tree = ConfiguredInterpreter::new(None, namers.clone()).bind(&Dtab::empty(), path);
+        Dst { shown: path.show(), tree }
+    }
+
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// One of its addresses as they are now.
+    async fn address(&self) -> Result<SocketAddr, String> {
+        let mut leaf = match self.tree.clone().settled().await {
+            State::Ok(tree) => first_leaf(&tree).cloned().ok_or_else(|| format!("{} does not exist", self.shown))?,
+            State::Failed(why) => return Err(why.to_string()),
+            State::Pending => return Err("not known".to_owned()),
+        };
+        match leaf.settled().await {
+            State::Ok(Addr::Bound { endpoints, .. }) if !endpoints.is_empty() => {
+                Ok(endpoints[fastrand::usize(..endpoints.len())].addr)
+            }
+            State::Ok(Addr::Failed(why)) | State::Failed(why) => Err(why.to_string()),
+            State::Ok(_) | State::Pending => Err(format!("{} has no address", self.shown)),
+        }
+    }
+
+    /// Sends a request on a connection of its own; its answer, and who gave it.
+    pub(super) async fn send(&self, mut request: Request<OutBody>) -> Result<(Response<Incoming>, SocketAddr), String> {
+        let sent = async {
+            let address = self.address().await?;
+            let stream = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;
+            let ready = stream.set_nodelay(true).and_then(|()| {
+                // A peer that vanished is noticed also where nothing is to be sent.
+                let keepalive = TcpKeepalive::new().with_time(WITHIN).with_interval(Duration::from_secs(2));
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive.with_retries(3))
+            });
+            ready.map_err(|error| format!("{address}: {error}"))?;
+            let host = HeaderValue::from_str(&address.to_string()).map_err(|error| error.to_string())?;
+            request.headers_mut().insert(header::HOST, host);
+            let broken = |error: hyper::Error| format!("{address}: {}", chain(&error));
+            let (mut sender, connection) =
+                http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            // It ends with the answer's body or the peer, whichever is first.
+            tokio::spawn(connection);
+            let response = sender.send_request(request).await.map_err(broken)?;
+            Ok((response, address))
+        };
+        match tokio::time::timeout(WITHIN, sent).await {
+            Ok(sent) => sent,
+            Err(_) => Err("no answer within five seconds".to_owned()),
+        }
+    }
+}
+
+fn first_leaf(tree: &BoundTree) -> Option<&Live<Addr>> {
+    match tree {
+        NameTree::Leaf(bound) => Some(&bound.addr),
+        NameTree::Alt(trees) => trees.iter().find_map(first_leaf),
+        NameTree::Union(branches) => branches.iter().find_map(|branch| first_leaf(&branch.tree)),
+        NameTree::Neg | NameTree::Fail | NameTree::Empty => None,
+    }
+}
+
+/// A body in memory.
+pub(super) fn full(bytes: impl Into<Bytes>) -> OutBody {
+    Full::new(bytes.into()).boxed()
+}
+
+/// A GET.
+pub(super) fn get(target: &str) -> Result<Request<OutBody>, String> {
+    Request::get(target).body(full("")).map_err(|error| error.to_string())
+}
+
+/// A query parameter's value.
+pub(super) fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// A part of a target's path. Namespaces go on the wire as they are where that is possible: the
+/// original does not decode them.
+pub(super) fn segment(text: &str) -> String {
+    const KEPT: &percent_encoding::AsciiSet =
+        &percent_encoding::CONTROLS.add(b' ').add(b'?').add(b'#').add(b'"').add(b'<').add(b'>');
+    percent_encoding::utf8_percent_encode(text, KEPT).to_string()
+}
+
+/// Pauses that grow.
+#[derive(Clone, Debug)]
+pub(super) struct Backoff {
+    base: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff::new(Duration::from_millis(50), Duration::from_secs(1))
+    }
+}
+
+impl Backoff {
+    pub(super) fn new(base: Duration, max: Duration) -> Backoff {
+        Backoff { base, max, next: base }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.next = self.base;
+    }
+
+    /// The next pause: between half of it and all of it, so that routers do not come all at once.
+    pub(super) fn pause(&mut self) -> Duration {
+        let whole = self.next;
+        self.next = (whole * 2).min(self.max);
+        whole.mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+}
