@@ -10,7 +10,7 @@ use crate::{demo, deploy, dtab, helloworld, logs, namerd, pipeline, router};
 ///
 /// Exit codes: 0 well, 1 failed, 2 usage, 3 reverted, 4 waits at a gate, 5 timed out, 6 conflict.
 #[derive(Parser, Debug)]
-#[command(name = "switchyard", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "switchyard", version, disable_help_subcommand = true)]
 pub struct Arguments {
     #[command(flatten)]
     pub logs: logs::Logs,
