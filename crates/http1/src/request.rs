@@ -15,6 +15,9 @@ use crate::target::{Target, TargetForm};
 /// Empty lines before a request that are skipped (RFC 9112 §2.2 asks for at least one).
 const MAX_LEADING_LINES: usize = 8;
 
+/// The first line of an HTTP/2 connection (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
 /// The method, as far as framing and retries depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -181,9 +184,11 @@ pub fn parse_request(buffer: &[u8], limits: &Limits, head: &mut RequestHead) -> 
     let end = match parsed {
         Ok(httparse::Status::Complete(length)) => start + length,
         Ok(httparse::Status::Partial) => return window.partial(),
-        Err(httparse::Error::Version) if window.bytes.starts_with(b"PRI * HTTP/2.0\r\n") => {
-            return Err(HeadError::Http2Preface);
-        }
+        Err(httparse::Error::Version) if window.bytes.starts_with(PREFACE) => return Err(HeadError::Http2Preface),
+        // It may become one yet; the version alone would be another error.
+        Err(httparse::Error::Version) if PREFACE.starts_with(window.bytes) => return window.partial(),
+        // A third word that is no HTTP version: perhaps the target has a blank.
+        Err(httparse::Error::Version) if !names_http(window.bytes) => return Err(HeadError::Line),
         Err(error) => return Err(framing::parser_error(error)),
     };
     fill(buffer, start, end, &request, head)?;
@@ -219,6 +224,12 @@ impl<'b> Window<'b> {
     pub(crate) fn partial(&self) -> Result<Progress, HeadError> {
         self.full.map_or(Ok(Progress::Partial), Err)
     }
+}
+
+/// Whether the third word of the first line begins like `HTTP/`, as far as it has come.
+fn names_http(bytes: &[u8]) -> bool {
+    let third = bytes.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+    third.iter().zip(b"HTTP/").all(|(byte, wanted)| byte == wanted)
 }
 
 /// Offset of the first line, or `None` if only empty lines have come.

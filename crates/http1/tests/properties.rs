@@ -180,3 +180,16 @@ fn heads_over_the_limits_are_refused_at_the_same_length() {
         }
     }
 }
+
+#[test]
+fn the_preface_of_http2_is_known_however_it_is_split() {
+    let cases: [(&[u8], HeadError); 3] = [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HeadError::Http2Preface),
+        (b"PRI * HTTP/2.1\r\n", HeadError::Version),
+        (b"GET / HTTP/2.0\r\n", HeadError::Version),
+    ];
+    for (bytes, error) in cases {
+        assert_eq!(whole(request(bytes)), Err(error), "whole");
+        assert_eq!(drip(bytes, request), Err(error), "byte by byte");
+    }
+}
