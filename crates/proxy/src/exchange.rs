@@ -145,7 +145,10 @@ impl Exchange<'_> {
             return self.stop(stop).await;
         }
         if self.request.ends_here {
-            return self.answer_trace().await;
+            return match self.answer_trace().await {
+                Ok(ended) => ended,
+                Err(stop) => self.stop(stop).await,
+            };
         }
         let name = self.request.name.clone();
         name.service.deposit(self.request.started);
@@ -177,18 +180,6 @@ impl Exchange<'_> {
             name.service.retries_each.record(retries);
         }
         ended
-    }
-
-    /// A TRACE whose way ends here.
-    async fn answer_trace(&mut self) -> (End, Next) {
-        self.out.clear();
-        let keep_alive = self.request.keep_alive && !self.connection.worker.is_draining();
-        let extra: &[u8] = if keep_alive { b"" } else { b"connection: close\r\n" };
-        http1::write_error(&mut self.out, 200, extra, b"");
-        let written = self.connection.stream.write_all(&self.out).await;
-        let nanos = self.connection.worker.now().saturating_sub(self.request.started);
-        let end = End::Answered { status: 200, class: Class::Success, nanos };
-        (end, if written.is_ok() && keep_alive { Next::Request } else { Next::Close })
     }
 
     fn asked(&self) -> Asked {
@@ -229,10 +220,7 @@ impl Exchange<'_> {
     async fn attempt(&mut self) -> Result<Arrived, Stop> {
         let worker = self.connection.worker.clone();
         let mut now = worker.coarse_now();
-        let drawn = match self.request.drawn.take() {
-            Some(drawn) if drawn.is_ready(now) == Some(true) => drawn,
-            first => self.draw(first).await?,
-        };
+        let drawn = self.drawn().await?;
         let leaf = drawn.leaf.clone();
         let client = &leaf.client;
         let (mut connects, mut requeues, mut limit) = (0, 0, None);
@@ -320,6 +308,15 @@ impl Exchange<'_> {
             }
             requeues += 1;
             client.metrics.requeues.inc();
+        }
+    }
+
+    /// What was drawn when the head was read, or is drawn now.
+    #[inline]
+    pub(crate) async fn drawn(&mut self) -> Result<Drawn, Stop> {
+        match self.request.drawn.take() {
+            Some(drawn) if drawn.is_ready(self.connection.worker.coarse_now()) == Some(true) => Ok(drawn),
+            first => self.draw(first).await,
         }
     }
 

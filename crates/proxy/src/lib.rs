@@ -7,6 +7,7 @@ pub mod config;
 mod connection;
 mod context;
 mod deliver;
+mod diagnose;
 mod directory;
 mod exchange;
 mod failure;

@@ -41,6 +41,8 @@ pub(crate) struct Request {
     pub wants_upgrade: bool,
     /// A TRACE that goes no further.
     pub ends_here: bool,
+    /// Such a TRACE asks where it would have gone.
+    pub wants_context: bool,
     /// What of the body is still to be read from the client.
     pub body: Body,
     /// The body is read whole before the request is sent.
@@ -138,6 +140,7 @@ pub(crate) fn prepare(
         expect_continue: head.expect_continue,
         wants_upgrade: head.wants_upgrade,
         ends_here,
+        wants_context: ends_here && matches!(head.first(bytes, Known::L5dAddContext), Some(b"true" | b"t" | b"1")),
         body: Body::new(head.body),
         is_buffered,
         tail: out.len() - b"\r\n".len(),
