@@ -27,7 +27,7 @@ use part::{At, Problems, given};
 
 pub use admin::Admin;
 pub use part::Problem;
-pub use telemetry::{RecentRequests, Telemetry};
+pub use telemetry::Telemetry;
 
 /// A document without problems.
 #[derive(Clone, Debug)]
@@ -112,7 +112,10 @@ pub fn read(document: &Value) -> Draft {
     let namers = keys.namers.unwrap_or_default().into_iter().enumerate().map(raw).collect();
     let (interpreters, routers): (Vec<_>, Vec<_>) =
         routers.into_iter().map(|read| (read.interpreter, read.settings)).unzip();
-    let settings = Settings { routers: routers.into_iter().flatten().collect() };
+    let mut settings = Settings { routers: routers.into_iter().flatten().collect() };
+    for router in &mut settings.routers {
+        router.recent = telemetry.recent_requests.unwrap_or_default();
+    }
     let config = admin.map(|admin| Config { settings, admin, telemetry, usage, shown: shown(document) });
     Draft { namers, interpreters: interpreters.into_iter().flatten().collect(), problems: problems.take(), config }
 }

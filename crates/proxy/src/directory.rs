@@ -10,17 +10,15 @@ use naming::{Addr, Live};
 
 use crate::admin::{ClientStatus, RecentRequest, Status};
 
-/// Requests kept per worker and router.
-const REMEMBERED: usize = 200;
-
 /// One router's directory; clones share.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Directory {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
+    /// Requests that are remembered.
+    capacity: usize,
     clients: Mutex<BTreeMap<String, Listed>>,
     rings: Mutex<Vec<Ring>>,
 }
@@ -31,8 +29,11 @@ struct Listed {
 }
 
 /// One worker's recent requests.
-#[derive(Clone, Default)]
-pub(crate) struct Ring(Arc<Mutex<VecDeque<RecentRequest>>>);
+#[derive(Clone)]
+pub(crate) struct Ring {
+    capacity: usize,
+    requests: Arc<Mutex<VecDeque<RecentRequest>>>,
+}
 
 /// A worker's hold on a client's entry.
 pub(crate) struct Entry {
@@ -42,6 +43,11 @@ pub(crate) struct Entry {
 }
 
 impl Directory {
+    /// Remembers at most `capacity` requests.
+    pub(crate) fn new(capacity: usize) -> Directory {
+        Directory { shared: Arc::new(Shared { capacity, clients: Mutex::default(), rings: Mutex::default() }) }
+    }
+
     pub(crate) fn enter(&self, id: &str, addr: Live<Addr>) -> Entry {
         let mut clients = locked(&self.shared.clients);
         let listed = clients.entry(id.to_owned());
@@ -52,7 +58,7 @@ impl Directory {
 
     /// A ring for one worker.
     pub(crate) fn ring(&self) -> Ring {
-        let ring = Ring::default();
+        let ring = Ring { capacity: self.shared.capacity, requests: Arc::default() };
         locked(&self.shared.rings).push(ring.clone());
         ring
     }
@@ -61,8 +67,8 @@ impl Directory {
 impl Ring {
     /// Remembers it, unless somebody is reading just now: no request waits for a page.
     pub(crate) fn push(&self, request: RecentRequest) {
-        if let Ok(mut ring) = self.0.try_lock() {
-            if ring.len() >= REMEMBERED {
+        if let Ok(mut ring) = self.requests.try_lock() {
+            if ring.len() >= self.capacity {
                 ring.pop_front();
             }
             ring.push_back(request);
@@ -100,9 +106,12 @@ impl Status for Directory {
 
     fn requests(&self) -> Vec<RecentRequest> {
         let rings = locked(&self.shared.rings).clone();
-        let mut requests =
-            rings.iter().flat_map(|ring| locked(&ring.0).iter().cloned().collect::<Vec<_>>()).collect::<Vec<_>>();
+        let mut requests = rings
+            .iter()
+            .flat_map(|ring| locked(&ring.requests).iter().cloned().collect::<Vec<_>>())
+            .collect::<Vec<_>>();
         requests.sort_by_key(|request| std::cmp::Reverse((request.time, request.id)));
+        requests.truncate(self.shared.capacity);
         requests
     }
 }

@@ -117,6 +117,9 @@ impl Record {
         if !worker.sampler.left(now, if remarkable { REMARKABLE } else { ORDINARY }) {
             return;
         }
+        if !remarkable && fastrand::f64() >= connection.server.router.settings.recent.sample_rate {
+            return;
+        }
         worker.sampler.take();
         self.push_current();
         let head = self.head.take().unwrap_or_default();

@@ -41,6 +41,8 @@ pub struct Router {
     pub client: ByPrefix<Client>,
     /// `service`
     pub service: ByPrefix<Service>,
+    /// `io.l5d.recentRequests`, the same for all routers.
+    pub recent: Recent,
 }
 
 impl Router {
@@ -59,7 +61,25 @@ impl Router {
             servers: Vec::new(),
             client: ByPrefix::default(),
             service: ByPrefix::default(),
+            recent: Recent::default(),
         }
+    }
+}
+
+/// Which requests are remembered for the pages. Without the telemeter these defaults hold; the original
+/// remembers none then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recent {
+    /// The share that is remembered, 0.0 to 1.0; failures and requests with a dtab of their own always are.
+    /// Under load less is: a bounded number in each tenth of a second.
+    pub sample_rate: f64,
+    /// How many, at most.
+    pub capacity: usize,
+}
+
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent { sample_rate: 1.0, capacity: 200 }
     }
 }
 

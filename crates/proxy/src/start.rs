@@ -78,7 +78,7 @@ pub fn start(
     let mut routers = Vec::new();
     let mut parts: Vec<Vec<Part>> = (0..workers).map(|_| Vec::new()).collect();
     for (router, interpreter) in settings.routers.into_iter().zip(interpreters) {
-        let directory = Directory::default();
+        let directory = Directory::new(router.recent.capacity);
         let listeners = listen(&router, workers, &mut servers)?;
         let under_way: Vec<Arc<AtomicUsize>> = router.servers.iter().map(|_| Arc::default()).collect();
         routers.push((router.label.clone(), directory.clone()));

@@ -203,6 +203,7 @@ fn every_key_arrives_in_the_settings() {
     assert_eq!(prometheus, [("/metrics", "l5d_")]);
     let recent = config.telemetry.recent_requests.expect("recent requests");
     assert_eq!((recent.sample_rate, recent.capacity), (0.25, 50));
+    assert_eq!((router.recent, second.recent), (recent, recent));
     assert!(config.usage);
 }
 

@@ -165,7 +165,9 @@ fn the_documents_of_examples_and_demo_are_good() {
     // The demo puts ports into its template; any will do.
     let template =
         std::fs::read_to_string(format!("{root}/crates/switchyard/src/demo/templates/linkerd.yaml")).unwrap();
-    let filled = template.replace(['{', '}'], "");
+    let filled = [4140, 4141, 4142, 4180, 8080, 9990, 9991]
+        .iter()
+        .fold(template, |text, port| text.replace(&format!("{{{port}}}"), &port.to_string()));
     let finished = run(&["-validate", "-"], &filled);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
 }
@@ -334,10 +336,30 @@ fn the_admin_server_tells_what_the_router_does() {
     assert!(prometheus.contains("l5d_rt:service:requests{rt=\"out\", service=\"svc/web\"} 3\n"), "{prometheus}");
     assert_eq!(http::get(&format!("{}/admin/metrics/prometheus", router.admin), &[]).status, 404);
 
-    let recent = router.json("/admin/requests.json");
-    assert_eq!(recent.as_array().map(Vec::len), Some(3), "{recent}");
+    let recent = until("the requests are remembered", LIMIT, || {
+        let recent = router.json("/admin/requests.json");
+        if recent.as_array().map(Vec::len) == Some(3) { Ok(recent) } else { Err(recent) }
+    });
     assert_eq!(recent[0]["attempts"][0]["client"], "/#/io.l5d.fs/web");
     assert!(router.process.text().contains("nothing is sent"), "{}", router.process.text());
+}
+
+#[test]
+fn as_many_requests_are_remembered_as_the_document_says() {
+    let web = app("hello");
+    let telemetry = json!([{ "kind": "io.l5d.recentRequests", "sampleRate": 0.0, "capacity": 2 }]);
+    let router =
+        Router::start(json!({ "dtab": format!("/svc/web => {}", inet(&web)) }), json!({ "telemetry": telemetry }));
+    assert_eq!(router.ask("web").text(), "hello");
+    for host in ["a", "b", "c"] {
+        assert_eq!(router.ask(host).status, 502);
+    }
+    // Written down when the answer is out, newest first.
+    until("the newest two failures are remembered, and nothing else", LIMIT, || {
+        let recent = router.json("/admin/requests.json");
+        let names: Vec<Value> = recent.as_array().unwrap().iter().map(|request| request["name"].clone()).collect();
+        if names == [json!("/svc/c"), json!("/svc/b")] { Ok(()) } else { Err(recent) }
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::part::{At, Plugin, Problems};
 use crate::admin::Prometheus;
+use crate::settings::Recent;
 
 const TELEMETER: Plugin = Plugin {
     what: "telemeter",
@@ -15,21 +16,12 @@ const TELEMETER: Plugin = Plugin {
 /// What is remembered is held in memory.
 const MOST_REMEMBERED: usize = 100_000;
 
-/// `io.l5d.recentRequests`
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RecentRequests {
-    /// The share of requests that is remembered, 0.0 to 1.0.
-    pub sample_rate: f64,
-    /// How many are.
-    pub capacity: usize,
-}
-
 /// What is told, besides `/admin/metrics.json`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Telemetry {
     /// Paths are unique.
     pub prometheus: Vec<Prometheus>,
-    pub recent_requests: Option<RecentRequests>,
+    pub recent_requests: Option<Recent>,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +87,7 @@ fn one(value: &Value, at: &At, telemetry: &mut Telemetry, problems: &mut Problem
     if telemetry.recent_requests.is_some() {
         problems.add(&at.key("kind"), "recent requests are remembered once: leave one of them out");
     }
-    telemetry.recent_requests = Some(RecentRequests { sample_rate: keys.sample_rate, capacity });
+    telemetry.recent_requests = Some(Recent { sample_rate: keys.sample_rate, capacity });
     Some(())
 }
 
