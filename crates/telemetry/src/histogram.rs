@@ -48,6 +48,7 @@ impl Recorder {
     /// Adds what was recorded so far to a reading.
     pub(crate) fn read_into(&self, reading: &mut Reading) {
         reading.sum = reading.sum.wrapping_add(self.sum.load(Ordering::Relaxed));
+        reading.count = reading.count.wrapping_add(self.count.load(Ordering::Relaxed));
         let Some(rows) = self.rows.get() else { return };
         for (number, row) in rows.iter().enumerate() {
             let Some(row) = row.get() else { continue };
@@ -63,6 +64,7 @@ impl Recorder {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reading {
     sum: u64,
+    count: u64,
     rows: Vec<(u8, Box<[u32; ROW]>)>,
 }
 
@@ -78,8 +80,14 @@ impl Reading {
         &mut self.rows[position].1
     }
 
+    /// How many samples there were since the start, and their sum.
+    pub(crate) fn total(&self) -> Total {
+        Total { count: self.count, sum: self.sum }
+    }
+
     pub(crate) fn add(&mut self, other: &Reading) {
         self.sum = self.sum.wrapping_add(other.sum);
+        self.count = self.count.wrapping_add(other.count);
         for (number, counts) in &other.rows {
             for (target, count) in self.row(usize::from(*number)).iter_mut().zip(counts.iter()) {
                 *target = target.wrapping_add(*count);
@@ -101,6 +109,13 @@ impl Reading {
         }
         Distribution { sum: self.sum.wrapping_sub(earlier.sum), buckets }
     }
+}
+
+/// All samples since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Total {
+    pub count: u64,
+    pub sum: u64,
 }
 
 /// The samples of one stretch of time: non-empty buckets in ascending order.

@@ -15,22 +15,29 @@
 //! assert_eq!(registry.snapshot().to_json(), r#"{"rt/outgoing/service/svc/world/requests":1}"#);
 //! ```
 //!
-//! Not here: HTTP endpoints (whoever serves an admin port mounts [`metrics_json`] and
-//! [`Snapshot::to_prometheus`]) and time: [`Registry::tick`] is called by the control thread.
+//! Not here: HTTP endpoints (whoever serves an admin port mounts [`metrics_json`],
+//! [`Snapshot::to_prometheus`], [`Snapshot::to_openmetrics`] and [`Snapshot::to_influxdb`]) and time:
+//! [`Registry::tick`] is called by the control thread, which also spawns [`statsd::send_for_ever`].
 
 mod exposition;
 mod handle;
+mod help;
 mod histogram;
 mod history;
+mod influxdb;
+mod openmetrics;
 mod process;
 mod prometheus;
 mod registry;
+mod scoped;
 mod snapshot;
+pub mod statsd;
 
 pub use exposition::{Answer, metrics_json};
 pub use handle::{Counter, Gauge, SharedCounter, Stat};
-pub use histogram::{Distribution, RELATIVE_ERROR, Summary};
+pub use histogram::{Distribution, RELATIVE_ERROR, Summary, Total};
 pub use history::{Column, History, Series};
+pub use openmetrics::{OPENMETRICS_TYPE, accepts_openmetrics};
 pub use process::register_process;
 pub use registry::{Limits, OVERFLOW, Registry, Shard};
 pub use snapshot::{Snapshot, Value};

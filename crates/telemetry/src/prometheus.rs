@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use crate::histogram::Summary;
+use crate::scoped::Scoped;
 use crate::snapshot::{Snapshot, Value};
 
 impl Snapshot {
@@ -31,41 +32,8 @@ struct Series {
 
 impl Series {
     fn of(path: &[&str]) -> Series {
-        let mut name = Vec::new();
-        let mut labels = Vec::new();
-        let mut rest = path;
-        if let ["rt", label, below @ ..] = rest
-            && !below.is_empty()
-        {
-            name.push("rt");
-            labels.push(("rt", (*label).to_owned()));
-            rest = below;
-            if let [kind, scope, below @ ..] = rest
-                && let Some(kind) = ["server", "service", "client"].into_iter().find(|known| known == kind)
-                && !below.is_empty()
-            {
-                name.push(kind);
-                labels.push((kind, (*scope).to_owned()));
-                rest = below;
-                if kind == "client"
-                    && let ["service", service, below @ ..] = rest
-                    && !below.is_empty()
-                {
-                    name.push("service");
-                    labels.push(("service", (*service).to_owned()));
-                    rest = below;
-                }
-                if let [group @ ("failures" | "exn"), causes @ ..] = rest
-                    && !causes.is_empty()
-                {
-                    name.push(if *group == "exn" { "exceptions" } else { "failures" });
-                    labels.push(("exception", causes.join(":")));
-                    rest = &[];
-                }
-            }
-        }
-        name.extend(rest);
-        Series { name: mangled(&name.join(":")), labels }
+        let scoped = Scoped::with_causes(path);
+        Series { name: scoped.mangled(), labels: scoped.labels }
     }
 
     fn line(&self, text: &mut String, prefix: &str, suffix: &str, quantile: Option<&str>, value: &str) {
@@ -98,10 +66,6 @@ impl Series {
             self.line(text, prefix, "", Some(quantile), &value.to_string());
         }
     }
-}
-
-fn mangled(name: &str) -> String {
-    name.chars().map(|char| if char.is_ascii_alphanumeric() || char == ':' { char } else { '_' }).collect()
 }
 
 /// The original turns each of backslash, quote and newline into two backslashes (so the quote is lost).

@@ -16,6 +16,7 @@ use crate::snapshot::{Snapshot, Value};
 
 /// The element that stands for all children of a scope that came after the limit was reached.
 pub const OVERFLOW: &str = "overflow";
+const OVERFLOWED: [&str; 2] = ["telemetry", "overflowed"];
 
 /// Bounds, so that a stranger who invents names cannot fill the memory.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ struct Inner {
     limits: Limits,
     shards: Mutex<Vec<Arc<Series>>>,
     children: Mutex<HashMap<Key, HashSet<String>>>,
+    /// Names that were resolved as [`OVERFLOW`].
+    overflowed: AtomicU64,
     windows: Mutex<Windows>,
 }
 
@@ -106,6 +109,7 @@ impl Registry {
             limits,
             shards: Mutex::new(vec![Arc::default()]),
             children: Mutex::default(),
+            overflowed: AtomicU64::new(0),
             windows: Mutex::default(),
         };
         Registry { inner: Arc::new(inner) }
@@ -180,6 +184,12 @@ impl Registry {
         }
     }
 
+    /// How often a name was resolved that came too late for a series of its own, and shares [`OVERFLOW`]. Once
+    /// there are any, snapshots show it as `telemetry/overflowed`.
+    pub fn overflowed(&self) -> u64 {
+        self.inner.overflowed.load(Ordering::Relaxed)
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         let mut values = BTreeMap::new();
         for (key, entry) in self.merged() {
@@ -189,9 +199,14 @@ impl Registry {
                 values.insert(key, Value::Gauge(entry.level()));
             }
         }
+        if self.overflowed() > 0 {
+            values.insert(key_of(OVERFLOWED.into_iter()), Value::Counter(self.overflowed()));
+        }
+        let mut totals = BTreeMap::new();
         let readings = self.readings();
         let windows = locked(&self.inner.windows);
         for (key, reading) in readings {
+            totals.insert(key.clone(), reading.total());
             let summary = match windows.states.get(&key) {
                 Some(Window { last: Some(last), .. }) => *last,
                 Some(window) => reading.since(&window.at_start).summary(),
@@ -199,7 +214,7 @@ impl Registry {
             };
             values.insert(key, Value::Stat(summary));
         }
-        Snapshot::new(values)
+        Snapshot::new(values, totals)
     }
 
     /// Total readings of all histograms since they began.
@@ -242,10 +257,11 @@ impl Registry {
     /// Replaces elements that would exceed their scope's limit.
     fn bounded(&self, path: &[&str]) -> Key {
         let mut children = locked(&self.inner.children);
-        let mut key = String::new();
+        let (mut key, mut overflows) = (String::new(), false);
         for (depth, element) in path.iter().enumerate() {
             let siblings = children.entry(key.clone()).or_default();
             let full = siblings.len() >= self.inner.limits.children && !siblings.contains(*element);
+            overflows |= full;
             let element = if full { OVERFLOW } else { *element };
             if !full {
                 siblings.insert(element.to_owned());
@@ -254,6 +270,9 @@ impl Registry {
                 key.push(SEPARATOR);
             }
             key.push_str(element);
+        }
+        if overflows {
+            self.inner.overflowed.fetch_add(1, Ordering::Relaxed);
         }
         key
     }

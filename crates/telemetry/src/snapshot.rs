@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value as Json};
 
-use crate::histogram::Summary;
+use crate::histogram::{Summary, Total};
 use crate::registry::{Key, SEPARATOR};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,11 +18,12 @@ pub enum Value {
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     values: BTreeMap<Key, Value>,
+    totals: BTreeMap<Key, Total>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(values: BTreeMap<Key, Value>) -> Snapshot {
-        Snapshot { values }
+    pub(crate) fn new(values: BTreeMap<Key, Value>, totals: BTreeMap<Key, Total>) -> Snapshot {
+        Snapshot { values, totals }
     }
 
     pub fn get(&self, path: &[&str]) -> Option<Value> {
@@ -51,6 +52,15 @@ impl Snapshot {
         }
     }
 
+    /// What a histogram recorded since the start, where [`Snapshot::stat`] tells of a window.
+    pub fn total(&self, path: &[&str]) -> Option<Total> {
+        self.totals.get(&path.join("\0")).copied()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, Value)> + '_ {
+        self.values.iter().map(|(key, value)| (key.as_str(), *value))
+    }
+
     /// Each path as its elements.
     pub fn iter(&self) -> impl Iterator<Item = (Vec<&str>, Value)> + '_ {
         self.values.iter().map(|(key, value)| (key.split(SEPARATOR).collect(), *value))
@@ -74,18 +84,8 @@ impl Snapshot {
     /// The values below `prefix` with paths relative to it; `None` if there is nothing there.
     pub fn subtree(&self, prefix: &[&str]) -> Option<Snapshot> {
         let prefix = prefix.join("\0");
-        let values = self
-            .values
-            .iter()
-            .filter_map(|(key, value)| {
-                let rest = key.strip_prefix(&prefix)?;
-                if rest.is_empty() {
-                    return Some((String::new(), *value));
-                }
-                rest.strip_prefix(SEPARATOR).map(|rest| (rest.to_owned(), *value))
-            })
-            .collect::<BTreeMap<_, _>>();
-        (!values.is_empty()).then_some(Snapshot { values })
+        let values = below(&self.values, &prefix);
+        (!values.is_empty()).then(|| Snapshot { values, totals: below(&self.totals, &prefix) })
     }
 
     /// Keys joined by `/`: `{"rt/out/server/127.0.0.1/4140/requests":10}`.
@@ -125,6 +125,15 @@ impl Snapshot {
     pub fn to_json(&self) -> String {
         Json::Object(self.to_flat()).to_string()
     }
+}
+
+/// With keys relative to the prefix.
+fn below<V: Copy>(map: &BTreeMap<Key, V>, prefix: &str) -> BTreeMap<Key, V> {
+    let relative = |(key, value): (&Key, &V)| match key.strip_prefix(prefix)? {
+        "" => Some((Key::new(), *value)),
+        rest => rest.strip_prefix(SEPARATOR).map(|rest| (rest.to_owned(), *value)),
+    };
+    map.iter().filter_map(relative).collect()
 }
 
 /// `None` if an element of the path is named like a leaf (`counter`) of its parent.

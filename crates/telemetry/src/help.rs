@@ -1,0 +1,99 @@
+//! What metrics mean, by their path with a star for each scope.
+
+/// One sentence. A path without one in the table is explained by where it stands.
+pub(crate) fn help(shape: &str) -> String {
+    let known = TABLE.iter().find(|(end, _)| shape == *end || shape.strip_suffix(end).is_some_and(is_scope));
+    match known {
+        Some((_, text)) => (*text).to_owned(),
+        None => format!("{shape} of /admin/metrics.json."),
+    }
+}
+
+/// What may stand before an entry of the table.
+fn is_scope(start: &str) -> bool {
+    matches!(start, "rt/*/" | "rt/*/server/*/" | "rt/*/service/*/" | "rt/*/client/*/" | "rt/*/client/*/service/*/")
+}
+
+const TABLE: &[(&str, &str)] = &[
+    ("requests", "Requests that ended or are under way."),
+    ("success", "Requests that the response classifier calls a success."),
+    ("failures", "Requests that failed."),
+    ("failures/*", "Requests that failed, by cause."),
+    ("exn/*", "Exceptions, by class."),
+    ("pending", "Requests under way."),
+    ("request_latency_ms", "Milliseconds from a request's head to the end of its answer."),
+    ("status/error", "Requests that ended without an answer."),
+    ("status/1XX", "Answers with a status of 100 to 199."),
+    ("status/2XX", "Answers with a status of 200 to 299."),
+    ("status/3XX", "Answers with a status of 300 to 399."),
+    ("status/4XX", "Answers with a status of 400 to 499."),
+    ("status/5XX", "Answers with a status of 500 to 599."),
+    ("connects", "Connections that were opened."),
+    ("connections", "Connections that are open."),
+    ("closes", "Connections that were closed."),
+    ("received_bytes", "Bytes received."),
+    ("sent_bytes", "Bytes sent."),
+    ("connection_duration", "Milliseconds that connections lasted."),
+    ("connection_requests", "Requests per connection."),
+    ("connection_received_bytes", "Bytes received per connection."),
+    ("connection_sent_bytes", "Bytes sent per connection."),
+    ("retries/total", "Requests that were tried again after an answer that the classifier calls retryable."),
+    ("retries/per_request", "Retries per request."),
+    ("retries/budget", "Retries that could be paid now."),
+    ("retries/budget_exhausted", "Retries that were not made because the budget was empty."),
+    ("retries/requeues", "Requests that were sent again because they had never been sent."),
+    ("retries/requeues_per_request", "Requeues per request."),
+    ("retries/request_limit", "Requests that used up the requeues that one request may have."),
+    ("retries/cannot_retry", "Requests that could not be sent again."),
+    ("retries/not_open", "Requests that were not sent again because no endpoint was open."),
+    ("connect_latency_ms", "Milliseconds to connect to an endpoint."),
+    ("failed_connect_latency_ms", "Milliseconds until an attempt to connect failed."),
+    ("cancelled_connects", "Attempts to connect that nobody waited for any more."),
+    ("service_creation/failures", "Times that no connection could be had."),
+    ("pool_size", "Connections of the pool, busy and idle."),
+    ("pool_cached", "Connections of the pool that are idle."),
+    ("pool_waiters", "Requests that wait for a connection."),
+    ("pool_num_waited", "Requests that had to wait for a connection."),
+    ("pool_num_too_many_waiters", "Requests that failed because too many waited for a connection."),
+    ("available", "1 if an endpoint is open."),
+    ("loadbalancer/size", "Endpoints."),
+    ("loadbalancer/available", "Endpoints that are open."),
+    ("loadbalancer/busy", "Endpoints that are avoided."),
+    ("loadbalancer/closed", "Endpoints that are known to take no connections."),
+    ("loadbalancer/load", "Requests outstanding at endpoints."),
+    ("loadbalancer/meanweight", "Mean weight of endpoints."),
+    ("loadbalancer/num_weight_classes", "Different weights of endpoints."),
+    ("loadbalancer/adds", "Endpoints that were added."),
+    ("loadbalancer/removes", "Endpoints that were removed."),
+    ("loadbalancer/updates", "Updates of the set of endpoints."),
+    ("loadbalancer/max_effort_exhausted", "Picks that found no open endpoint in the tries that they had."),
+    ("failure_accrual/removals", "Times that an endpoint was marked dead."),
+    ("failure_accrual/revivals", "Times that an endpoint came back."),
+    ("failure_accrual/probes", "Times that a dead endpoint could be probed."),
+    ("failure_accrual/removed_for_ms", "Milliseconds for which endpoints were marked dead."),
+    ("bindcache/path/misses", "Names that had to be bound."),
+    ("bindcache/client/misses", "Clients that had to be made."),
+    ("process/resident_bytes", "Resident memory."),
+    ("process/threads", "Threads."),
+    ("process/open_fds", "Open file descriptors."),
+    ("process/cpu_seconds", "Processor time used."),
+    ("process/uptime_seconds", "Seconds since the start."),
+    ("jvm/uptime", "Milliseconds since the start, under the original's name."),
+    ("jvm/start_time", "When the process started, in milliseconds since 1970, under the original's name."),
+    ("jvm/num_cpus", "Processors that the process may use, under the original's name."),
+    ("telemetry/overflowed", "Names that came too late for a series of their own and share `overflow`."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_a_sentence() {
+        assert_eq!(help("rt/*/server/*/requests"), "Requests that ended or are under way.");
+        assert_eq!(help("rt/*/client/*/failures/*"), "Requests that failed, by cause.");
+        assert_eq!(help("jvm/num_cpus"), "Processors that the process may use, under the original's name.");
+        assert_eq!(help("rt/*/service/*/my/requests"), "rt/*/service/*/my/requests of /admin/metrics.json.");
+        assert_eq!(help("odd/pending"), "odd/pending of /admin/metrics.json.");
+    }
+}
