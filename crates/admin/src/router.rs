@@ -183,11 +183,11 @@ impl Figures {
     }
 
     pub(crate) fn p50(&self) -> Figure {
-        Figure::of(self.last().and_then(|last| last.latency_ms).map(|latency| latency.p50), format::millis)
+        Figure::of(self.last().and_then(|last| last.latency_ms).map(|latency| latency.p50), whole_millis)
     }
 
     pub(crate) fn p99(&self) -> Figure {
-        Figure::of(self.last().and_then(|last| last.latency_ms).map(|latency| latency.p99), format::millis)
+        Figure::of(self.last().and_then(|last| last.latency_ms).map(|latency| latency.p99), whole_millis)
     }
 
     pub(crate) fn is_failing(&self) -> bool {
@@ -237,6 +237,11 @@ impl Figure {
     pub(crate) fn is_none(&self) -> bool {
         self.value.is_none()
     }
+}
+
+/// The histograms count whole milliseconds, so 0 is anything below one.
+fn whole_millis(value: f64) -> String {
+    if value == 0.0 { "< 1 ms".to_owned() } else { format::millis(value) }
 }
 
 fn slashed(name: &str) -> String {

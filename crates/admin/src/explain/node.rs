@@ -86,7 +86,8 @@ impl Node {
             | Node::Fail { dentry, .. }
             | Node::Empty { dentry, .. }
             | Node::Exception { dentry, .. } => dentry.as_ref(),
-            Node::Transformation { .. } => None,
+            // What it makes of a name carries the entry that led there.
+            Node::Transformation { tree, .. } => tree.dentry(),
         }
     }
 
@@ -135,7 +136,7 @@ impl Node {
             Node::Delegate { delegate: next, .. } => next.trace(id)?,
             Node::Transformation { bound, tree, name, .. } => {
                 let mut trace = tree.trace(id).or_else(|| (bound.id == id).then(Trace::default))?;
-                trace.transformers.push(name.clone());
+                trace.transformers.push(added(tree, &bound.id).unwrap_or(name).to_owned());
                 trace
             }
             Node::Alt { alt, .. } => {
@@ -156,6 +157,12 @@ impl Node {
         }
         Some(below)
     }
+}
+
+/// What a transformer put before an id, which says more than its class: `io.l5d.port/4141`.
+pub(crate) fn added<'a>(tree: &'a Node, before: &str) -> Option<&'a str> {
+    let Node::Leaf { path, .. } = tree else { return None };
+    path.strip_suffix(before)?.strip_prefix("/%/")
 }
 
 /// How one request came to its bound id.

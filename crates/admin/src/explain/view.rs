@@ -1,5 +1,6 @@
 //! A tree as branches of rows.
 
+use super::node::added;
 use super::{Address, Bound, Entry, Node};
 use crate::format;
 use crate::parts::{Mark, Ver, width};
@@ -148,8 +149,7 @@ impl Row {
 }
 
 impl Reader<'_> {
-    /// What led from `before` to this node. A transformation does not carry its entry, so the last one
-    /// that leads there is taken.
+    /// What led from `before` to this node: as the tree says, else the last entry that leads there.
     fn leads(&self, before: &str, node: &Node) -> By {
         let known = self.entries.iter().chain(self.overrides);
         let entry = node.dentry().or_else(|| known.rev().find(|entry| is_rewrite(entry, before, path(node))));
@@ -217,7 +217,8 @@ impl Reader<'_> {
             Node::Transformation { name, bound, tree, .. } => {
                 row.note = outcome(&bound.addr).1.text;
                 branch.rows.push(row);
-                self.walk(tree, None, By::Transformer(name.clone()), branch);
+                let transformer = added(tree, &bound.id).unwrap_or(name).to_owned();
+                self.walk(tree, None, By::Transformer(transformer), branch);
             }
             Node::Neg { .. } => end(row, "skip", "skipped", "Nothing there (neg)", branch),
             Node::Fail { .. } => end(row, "bad", "failed", "Refused (fail): no alternative is tried", branch),

@@ -3,10 +3,13 @@
 use askama::Template;
 use serde_json::{Value, json};
 
-use super::{Addr, Client, Column, Figure, Figures, Overview, Request, Router};
+use super::{Addr, Client, Column, Figure, Figures, Overview, Request, Router, whole_millis};
 use crate::explain::newest;
 use crate::parts::{Dots, Icon, Mark, Name, Share, Spark, Src, Ver};
 use crate::{Data, Shell, format};
+
+/// Columns of ten minutes: what was before the process began is a gap.
+const COLUMNS: usize = 120;
 
 /// From here on the rest of a table is shown on demand.
 const ROWS: usize = 30;
@@ -105,18 +108,20 @@ impl OverviewPage {
     }
 }
 
+/// A value for each column, ending now.
+fn ten_minutes(columns: &[Column], value: impl Fn(&Column) -> Option<f64>) -> Vec<Option<f64>> {
+    let before = std::iter::repeat_n(None, COLUMNS.saturating_sub(columns.len()));
+    before.chain(columns.iter().map(value)).collect()
+}
+
 /// `{"rate","lat"}` for `Chart.lines` and `Chart.bands`.
 fn charts(server: &Figures) -> Value {
     let columns = &server.columns;
     let rate = |count: fn(&Column) -> u64| {
-        columns
-            .iter()
-            .map(|column| (column.seconds > 0.0).then(|| count(column) as f64 / column.seconds))
-            .collect::<Vec<_>>()
+        ten_minutes(columns, |column| (column.seconds > 0.0).then(|| count(column) as f64 / column.seconds))
     };
-    let latency = |value: fn(&super::Latency) -> f64| {
-        columns.iter().map(|column| column.latency_ms.as_ref().map(value)).collect::<Vec<_>>()
-    };
+    let latency =
+        |value: fn(&super::Latency) -> f64| ten_minutes(columns, |column| column.latency_ms.as_ref().map(value));
     let step = columns.last().map_or(5.0, |column| column.seconds.round());
     let (p50, p90, p99) = (latency(|at| at.p50), latency(|at| at.p90), latency(|at| at.p99));
     json!({
@@ -183,15 +188,15 @@ impl Router {
     }
 
     fn p50(&self) -> Figure {
-        Figure::of(self.total().latency_ms.map(|latency| latency.p50), format::millis)
+        Figure::of(self.total().latency_ms.map(|latency| latency.p50), whole_millis)
     }
 
     fn p99(&self) -> Figure {
-        Figure::of(self.total().latency_ms.map(|latency| latency.p99), format::millis)
+        Figure::of(self.total().latency_ms.map(|latency| latency.p99), whole_millis)
     }
 
     fn p90(&self) -> Figure {
-        Figure::of(self.total().latency_ms.map(|latency| latency.p90), format::millis)
+        Figure::of(self.total().latency_ms.map(|latency| latency.p90), whole_millis)
     }
 
     fn failures(&self) -> u64 {
@@ -208,7 +213,7 @@ impl Router {
 
     fn spark(&self) -> Option<Spark> {
         let columns = &self.only_server()?.columns;
-        (!columns.is_empty()).then(|| Spark(columns.iter().map(|column| column.per_second).collect()))
+        (!columns.is_empty()).then(|| Spark(ten_minutes(columns, |column| column.per_second)))
     }
 
     fn is_newest(&self, id: &str) -> bool {
@@ -253,7 +258,7 @@ impl Router {
 impl Service<'_> {
     fn spark(&self) -> Option<Spark> {
         let columns = &self.figures.columns;
-        (!columns.is_empty()).then(|| Spark(columns.iter().map(|column| column.per_second).collect()))
+        (!columns.is_empty()).then(|| Spark(ten_minutes(columns, |column| column.per_second)))
     }
 }
 

@@ -49,8 +49,13 @@ impl RequestPage {
         !self.request.local_dtab.is_empty()
     }
 
+    /// The override decided, it was not only brought along.
+    fn is_diverted(&self) -> bool {
+        self.way().is_some_and(|way| way.used.iter().any(|(_, is_override)| *is_override))
+    }
+
     fn hop_class(&self) -> &'static str {
-        if self.is_overridden() { "hop new" } else { "hop" }
+        if self.is_diverted() { "hop new" } else { "hop" }
     }
 
     fn mark(&self) -> Mark {
@@ -66,7 +71,7 @@ impl RequestPage {
     }
 
     fn ver(&self, attempt: &Attempt) -> Ver {
-        Ver { name: format::tail(&attempt.client).to_owned(), is_new: self.is_overridden() }
+        Ver { name: format::tail(&attempt.client).to_owned(), is_new: self.is_diverted() }
     }
 
     fn way(&self) -> Option<Way> {
@@ -90,9 +95,11 @@ impl RequestPage {
             1 => String::new(),
             n => format!(", after {n} attempts"),
         };
-        let overrode = self.way().is_some_and(|way| way.used.iter().any(|(_, is_override)| *is_override));
-        match (overrode, self.is_overridden(), attempt.share) {
+        match (self.is_diverted(), self.is_overridden(), attempt.share) {
             (true, ..) => format!("Its override, not a share of the traffic, sent it to {to}{tries}."),
+            (false, true, None) if self.way().is_some() => {
+                format!("Its override was not used, and it went to {to}{tries} as every request for this name does.")
+            }
             (false, true, None) => format!("It carried an override and went to {to}{tries}."),
             (false, _, Some(share)) => {
                 format!("It was drawn into the {} that go to {to}{tries}.", format::percent(share))
@@ -112,7 +119,7 @@ impl RequestPage {
         };
         let tries = self.request.attempts.iter().map(|attempt| {
             let name = attempt.endpoint.clone().unwrap_or_else(|| format::tail(&attempt.client).to_owned());
-            row(name, attempt.micros, if self.is_overridden() { "c-new" } else { "c-cur" })
+            row(name, attempt.micros, if self.is_diverted() { "c-new" } else { "c-cur" })
         });
         tries.chain([row("this router".to_owned(), self.request.our_micros, "c-b1")]).collect()
     }
