@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use names::{Dtab, Path};
-use naming::{ConfiguredInterpreter, Explain, ExplainError, Interpreter, Namers, State};
+use naming::{ConfiguredInterpreter, Explain, ExplainError, Interpreter, Live, Namers, State};
 use store::{DtabStore, Error, Lease, LeaseRequest, Leased, Revision, Version};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) namers: Namers,
     /// Without a dtab: for ids, and for dtabs that a request brings.
     pub(crate) bare: ConfiguredInterpreter,
+    /// Ids that namers can list, kept current.
+    pub(crate) bound_names: Live<Arc<[Path]>>,
     pub(crate) spaces: Spaces,
     pub(crate) fleet: Fleet,
     pub(crate) metrics: Metrics,
@@ -102,7 +104,7 @@ impl Control {
 
     /// Ids that namers can list, sorted.
     pub fn bound_names(&self) -> Vec<String> {
-        match self.inner.bare.bound_names().get() {
+        match self.inner.bound_names.get() {
             State::Ok(names) => names.iter().map(Path::show).collect(),
             State::Pending | State::Failed(_) => Vec::new(),
         }

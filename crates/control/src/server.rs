@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use discovery::{ConfigError, Precedence};
-use naming::ConfiguredInterpreter;
+use naming::{ConfiguredInterpreter, Interpreter};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -51,9 +51,11 @@ impl Server {
         let store = tokio::task::spawn_blocking(move || storage.open()).await;
         let store = store.unwrap_or(Err(store::Error::Closed))?;
         let fleet = Fleet::recall(&*store).await?;
+        let bare = ConfiguredInterpreter::new(None, namers.clone());
         let control = Control {
             inner: Arc::new(Inner {
-                bare: ConfiguredInterpreter::new(None, namers.clone()),
+                bound_names: bare.bound_names(),
+                bare,
                 spaces: Spaces::new(store.clone(), namers.clone()),
                 store,
                 namers,

@@ -169,6 +169,66 @@ fn known_names_outlive_the_control_plane() {
     router.serves("AAAAAAAAAAI=");
 }
 
+/// A dtab under which a name fails leaves its tree in force, and the version is not served.
+#[test]
+fn a_version_under_which_a_name_fails_is_not_acknowledged() {
+    let namerd = Namerd::with_namespaces(json!({ "n": "/svc => /$/inet/127.0.0.1/1" }));
+    let port = namerd.port();
+    let router = Router::new(port, "n", "r");
+    let tree = router.bind("/svc/x");
+    becomes(&tree, "/$/inet/127.0.0.1/1[/x]");
+    router.serves("AAAAAAAAAAE=");
+    let laggards = |namerd: &Namerd| {
+        until("a laggard that says why", LIMIT, || {
+            let answer = namerd.get("/api/1/dtabs/n/fleet?wait=100ms");
+            match answer.json()["laggards"][0]["waitsFor"][0].as_str() {
+                Some("/svc/x") if answer.status == 504 => Ok(()),
+                _ => Err(answer.text()),
+            }
+        });
+    };
+    namerd.put("n", "/svc => /svc");
+    laggards(&namerd);
+    assert_eq!(
+        (shown(&tree).as_str(), router.served().version.as_deref()),
+        ("/$/inet/127.0.0.1/1[/x]", Some("AAAAAAAAAAE="))
+    );
+    namerd.stop();
+
+    // The same, seen by a control plane that never had a tree of the name.
+    let memory = json!({ "kind": "io.l5d.inMemory", "namespaces": { "n": "/svc => /svc" } });
+    let namerd = Namerd::start(memory, json!([]), port);
+    laggards(&namerd);
+    assert_eq!(shown(&tree), "/$/inet/127.0.0.1/1[/x]");
+    let version = namerd.put("n", "/svc => /$/inet/127.0.0.1/2");
+    router.serves(&version);
+    assert_eq!(shown(&tree), "/$/inet/127.0.0.1/2[/x]");
+}
+
+/// A peer that is there and says nothing more, as after a power cut.
+#[test]
+fn a_control_plane_that_falls_silent_is_noticed() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        let mut streams = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let line = "{\"hello\":{\"keepAliveMs\":1000}}\n{\"version\":\"AAAAAAAAAAE=\"}\n";
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            std::io::Write::write_all(&mut stream, format!("{head}{:x}\r\n{line}\r\n", line.len()).as_bytes()).unwrap();
+            streams.push(stream);
+        }
+    });
+    let router = Router::new(port, "n", "r");
+    router.serves("AAAAAAAAAAE=");
+    let (why, time) = timed(|| until("stale", LIMIT, || router.served().stale.ok_or("not stale")));
+    assert!(why.contains("nothing heard for five seconds"), "{why}");
+    assert!(time < Duration::from_secs(12), "{time:?}");
+    router.serves("AAAAAAAAAAE=");
+}
+
 #[test]
 fn against_the_originals_api_each_name_is_watched() {
     let memory = json!({ "kind": "io.l5d.inMemory", "namespaces": { "n": "/svc => 0.125*/$/inet/127.0.0.1/1 & 0.5*/$/inet/127.0.0.1/2" } });

@@ -74,7 +74,7 @@ pub(super) async fn resolve(control: &Control, namespace: &str, call: &Call, bod
 
 /// Ids that namers can list. Where there are none this is `[]`; the original's `[""]` names nothing.
 pub(super) fn bound_names(control: &Control, call: &Call) -> Response {
-    let mut names = control.inner.bare.bound_names();
+    let mut names = control.inner.bound_names.clone();
     let show = |state: State<Arc<[Path]>>| {
         let names: Vec<String> = state.ok().iter().flat_map(|names| names.iter()).map(Path::show).collect();
         serde_json::json!(names).to_string()

@@ -20,7 +20,24 @@ impl Stream {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n");
         headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         stream.write_all((head + "\r\n").as_bytes()).unwrap();
+        Stream::over(stream)
+    }
+
+    /// One whose request has been sent.
+    pub fn over(stream: TcpStream) -> Stream {
         Stream { reader: BufReader::new(stream), body: Vec::new(), head: None, left_in_chunk: 0, ended: false }
+    }
+
+    /// Bytes of the request's body, as they go on the wire.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).unwrap();
+    }
+
+    pub fn status(&mut self, within: Duration) -> Result<u16, String> {
+        if self.head.is_none() {
+            self.read_head_within(within)?;
+        }
+        self.head.as_ref().map(|(status, _)| *status).ok_or_else(|| "no head".to_owned())
     }
 
     pub fn get(authority: &str, target: &str) -> Stream {
