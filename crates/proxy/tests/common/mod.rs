@@ -3,14 +3,15 @@
 #![allow(dead_code)]
 
 pub mod backend;
+pub mod names;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::names::Dtab;
 use discovery::Precedence;
-use names::Dtab;
 use naming::{ConfiguredInterpreter, Interpreter};
 use proxy::Running;
 use proxy::settings::{Router, Server, Settings};
