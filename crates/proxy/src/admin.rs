@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use names::Path;
@@ -49,6 +49,8 @@ pub struct Sources {
     pub registry: Registry,
     /// Paths must not be [`is_taken`]; none is the default one.
     pub prometheus: Vec<Prometheus>,
+    /// Whether metrics are told in InfluxDB's format, too.
+    pub influxdb: bool,
     /// Kept by [`keep_history`].
     pub history: Arc<Mutex<History>>,
     pub routers: Vec<RouterSource>,
@@ -128,7 +130,10 @@ const FIXED: &[&str] = &[
 pub fn is_taken(path: &str) -> bool {
     let below = ["/admin/requests/", "/namer_state/", "/assets/", "/files/", "/requests"];
     let pages = ["/", "/services", "/delegator", "/logging"];
-    FIXED.contains(&path) || pages.contains(&path) || below.iter().any(|prefix| path.starts_with(prefix))
+    FIXED.contains(&path)
+        || path == metrics::INFLUXDB
+        || pages.contains(&path)
+        || below.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// The whole admin server. Mount pages beside it with [`axum::Router::merge`] before [`secured`].
@@ -139,8 +144,11 @@ pub fn routes(mut sources: Sources) -> Router {
     }
     let mut listed = FIXED.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<_>>();
     listed.extend(sources.prometheus.iter().map(|prometheus| prometheus.path.clone()));
+    listed.extend(sources.influxdb.then(|| metrics::INFLUXDB.to_owned()));
     listed.extend(sources.namers.iter().map(|(prefix, _)| state::namer_path(prefix)));
     listed.extend(sources.routers.iter().map(state::interpreter_path));
+    let metrics =
+        if sources.influxdb { Router::new().route(metrics::INFLUXDB, get(metrics::influxdb)) } else { Router::new() };
     let context = Arc::new(Context { sources, started: Instant::now(), listed });
     let routes = Router::new()
         .route("/admin", get(basics::index))
@@ -159,6 +167,7 @@ pub fn routes(mut sources: Sources) -> Router {
         .route("/admin/requests/{id}", get(requests::why))
         .route("/namer_state/{*name}", get(state::namer))
         .route("/{router}/interpreter_state/{*name}", get(state::interpreter))
+        .merge(metrics)
         .merge(pages::routes())
         .fallback(other)
         .with_state(context);
@@ -166,9 +175,9 @@ pub fn routes(mut sources: Sources) -> Router {
 }
 
 /// Paths that the document chose.
-async fn other(State(context): State<Shared>, uri: Uri) -> Response {
+async fn other(State(context): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     match context.sources.prometheus.iter().find(|prometheus| prometheus.path == uri.path()) {
-        Some(prometheus) => metrics::prometheus(&context.sources.registry, &prometheus.prefix),
+        Some(prometheus) => metrics::prometheus(&context.sources.registry, prometheus, &headers),
         None => not_found("no such page"),
     }
 }

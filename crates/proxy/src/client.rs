@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use balance::{Balancer, Budget, Outcome, Pick, Status};
+use balance::{Balancer, BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
 use names::Path;
 use naming::{Addr, Live, State};
 use telemetry::{Counter, Gauge, Stat};
@@ -91,10 +91,20 @@ struct Levels {
     revivals: Counter,
     probes: Counter,
     removed_for_ms: Counter,
+    aperture: Option<Aperture>,
+}
+
+/// What the original tells of an aperture only.
+struct Aperture {
+    size: Gauge,
+    offered_load: Gauge,
+    widened: Counter,
+    narrowed: Counter,
+    expired: Counter,
 }
 
 impl Metrics {
-    fn new(worker: &Rc<Worker>, scope: Scope) -> Metrics {
+    fn new(worker: &Rc<Worker>, scope: Scope, strategy: &Strategy) -> Metrics {
         let unavailable = "com.twitter.finagle.naming.buoyant.RichConnectionFailedException";
         Metrics {
             worker: worker.clone(),
@@ -117,7 +127,7 @@ impl Metrics {
             request_limit: scope.counter(&["retries", "request_limit"]),
             cannot_retry: scope.counter(&["retries", "cannot_retry"]),
             not_open: scope.counter(&["retries", "not_open"]),
-            levels: Levels::new(&scope),
+            levels: Levels::new(&scope, strategy),
             scope,
         }
     }
@@ -129,7 +139,7 @@ impl Metrics {
 }
 
 impl Levels {
-    fn new(scope: &Scope) -> Levels {
+    fn new(scope: &Scope, strategy: &Strategy) -> Levels {
         let balancer = scope.below(&["loadbalancer"]);
         let accrual = scope.below(&["failure_accrual"]);
         Levels {
@@ -140,7 +150,7 @@ impl Levels {
             load: balancer.gauge(&["load"]),
             mean_weight: balancer.gauge(&["meanweight"]),
             weight_classes: balancer.gauge(&["num_weight_classes"]),
-            algorithm: balancer.gauge(&["algorithm", "p2c_least_loaded"]),
+            algorithm: balancer.gauge(&["algorithm", strategy.algorithm()]),
             is_available: scope.gauge(&["available"]),
             budget: scope.gauge(&["retries", "budget"]),
             pool_size: scope.gauge(&["pool_size"]),
@@ -155,6 +165,45 @@ impl Levels {
             revivals: accrual.counter(&["revivals"]),
             probes: accrual.counter(&["probes"]),
             removed_for_ms: accrual.counter(&["removed_for_ms"]),
+            aperture: matches!(strategy, Strategy::Aperture(_)).then(|| Aperture {
+                size: balancer.gauge(&["logical_aperture"]),
+                offered_load: balancer.gauge(&["loadband", "offered_load_ema"]),
+                widened: balancer.counter(&["loadband", "widen"]),
+                narrowed: balancer.counter(&["loadband", "narrow"]),
+                expired: balancer.counter(&["expired"]),
+            }),
+        }
+    }
+
+    /// Gauges of one path are summed over the workers that hold the client: what each sees alike is shared
+    /// out.
+    fn set(&self, counts: &Counts, holders: f64) {
+        self.size.set(counts.size as f64 / holders);
+        self.available.set(counts.available as f64 / holders);
+        self.busy.set(counts.busy as f64 / holders);
+        self.closed.set(counts.closed as f64 / holders);
+        self.load.set(counts.load as f64);
+        self.mean_weight.set(counts.mean_weight / holders);
+        self.weight_classes.set(counts.weight_classes as f64 / holders);
+        self.algorithm.set(1.0 / holders);
+        self.is_available.set(f64::from(u8::from(counts.available > 0)) / holders);
+        let catch_up = |counter: &Counter, total: u64| counter.add(total.saturating_sub(counter.value()));
+        catch_up(&self.adds, counts.adds);
+        catch_up(&self.removes, counts.removes);
+        catch_up(&self.updates, counts.updates);
+        catch_up(&self.rebuilds, counts.rebuilds);
+        catch_up(&self.max_effort_exhausted, counts.max_effort_exhausted);
+        catch_up(&self.busy_weight_classes, counts.busy_weight_classes as u64);
+        catch_up(&self.removals, counts.removals);
+        catch_up(&self.revivals, counts.revivals);
+        catch_up(&self.probes, counts.probes);
+        catch_up(&self.removed_for_ms, counts.removed_for_ms);
+        if let Some(aperture) = &self.aperture {
+            aperture.size.set(counts.aperture as f64 / holders);
+            aperture.offered_load.set(counts.offered_load);
+            catch_up(&aperture.widened, counts.widened);
+            catch_up(&aperture.narrowed, counts.narrowed);
+            catch_up(&aperture.expired, counts.expired);
         }
     }
 }
@@ -202,13 +251,14 @@ impl Client {
         let shown = id.show();
         let pool = settings.pool.unwrap_or_default();
         let budget = Budget::new(&settings.requeue_budget.unwrap_or_default());
+        let balancer = balancer(&settings.load_balancer.unwrap_or_default(), worker);
         let client = Client {
-            metrics: Rc::new(Metrics::new(worker, scope)),
+            metrics: Rc::new(Metrics::new(worker, scope, &balancer.strategy)),
             entry: directory.enter(&shown, addr.clone()),
             id: shown,
             addr: RefCell::new(addr),
             known: RefCell::new(Known::Pending),
-            balancer: RefCell::new(Balancer::new(settings.accrual.unwrap_or_default())),
+            balancer: RefCell::new(Balancer::with(balancer, settings.accrual.unwrap_or_default())),
             endpoints: RefCell::default(),
             budget: RefCell::new(budget.unwrap_or_else(|_| default_budget())),
             bounds: Bounds::new(&pool, worker.number, worker.workers),
@@ -244,16 +294,24 @@ impl Client {
             State::Ok(Addr::Bound { endpoints, .. }) => endpoints.to_vec(),
             State::Ok(Addr::Neg | Addr::Failed(_)) | State::Failed(_) => Vec::new(),
         };
-        *self.known.borrow_mut() = if endpoints.is_empty() { Known::None } else { Known::Bound };
         let mut known = self.endpoints.borrow_mut();
         let wanted = endpoints.iter().map(|endpoint| {
             let kept = known.entry(endpoint.addr).or_insert_with(|| Endpoint::new(endpoint.addr, self.bounds));
             (Key(kept.clone()), endpoint.weight)
         });
         let update = self.balancer.borrow_mut().update(wanted, now);
-        for Key(removed) in update.removed {
-            known.remove(&removed.address);
-            removed.remove();
+        drop(known);
+        self.removed(update.removed);
+        // Endpoints on probation count: they are there although discovery names none.
+        let some = !self.balancer.borrow().is_empty();
+        *self.known.borrow_mut() = if some { Known::Bound } else { Known::None };
+    }
+
+    fn removed(&self, endpoints: Vec<Key>) {
+        let mut known = self.endpoints.borrow_mut();
+        for Key(endpoint) in endpoints {
+            known.remove(&endpoint.address);
+            endpoint.remove();
         }
     }
 
@@ -302,37 +360,35 @@ impl Client {
     /// Every now and then: closes what died or idles too long, and sets the gauges.
     pub(crate) fn maintain(&self, now: u64) {
         self.refresh(now);
+        let found = self.balancer.borrow_mut().maintain(now);
+        found.idle.iter().for_each(|Key(endpoint)| endpoint.rest());
+        if !found.removed.is_empty() {
+            self.removed(found.removed);
+            if self.balancer.borrow().is_empty() {
+                *self.known.borrow_mut() = Known::None;
+            }
+        }
         let endpoints = self.endpoints.borrow();
         endpoints.values().for_each(|endpoint| endpoint.sweep(now));
         let cached = endpoints.values().map(|endpoint| endpoint.idle_count()).sum::<usize>();
         let counts = self.balancer.borrow_mut().counts(now);
         let levels = &self.metrics.levels;
-        // Gauges of one path are summed over the workers: what every worker sees alike is shared out.
         let holders = self.entry.holders().max(1) as f64;
-        levels.size.set(counts.size as f64 / holders);
-        levels.available.set(counts.available as f64 / holders);
-        levels.busy.set(counts.busy as f64 / holders);
-        levels.closed.set(counts.closed as f64 / holders);
-        levels.load.set(counts.load as f64);
-        levels.mean_weight.set(counts.mean_weight / holders);
-        levels.weight_classes.set(counts.weight_classes as f64 / holders);
-        levels.algorithm.set(1.0 / holders);
-        levels.is_available.set(f64::from(u8::from(counts.available > 0)) / holders);
+        levels.set(&counts, holders);
         levels.budget.set(self.budget.borrow_mut().balance(now) as f64 / holders);
         levels.pool_cached.set(cached as f64);
         levels.pool_size.set(cached as f64 + counts.load as f64);
-        let catch_up = |counter: &Counter, total: u64| counter.add(total.saturating_sub(counter.value()));
-        catch_up(&levels.adds, counts.adds);
-        catch_up(&levels.removes, counts.removes);
-        catch_up(&levels.updates, counts.updates);
-        catch_up(&levels.rebuilds, counts.rebuilds);
-        catch_up(&levels.max_effort_exhausted, counts.max_effort_exhausted);
-        catch_up(&levels.busy_weight_classes, counts.busy_weight_classes as u64);
-        catch_up(&levels.removals, counts.removals);
-        catch_up(&levels.revivals, counts.revivals);
-        catch_up(&levels.probes, counts.probes);
-        catch_up(&levels.removed_for_ms, counts.removed_for_ms);
     }
+}
+
+/// Workers share the order of an aperture, and each its part of the load; so together they use the endpoints
+/// that one balancer would use.
+fn balancer(settings: &settings::LoadBalancer, worker: &Worker) -> BalancerConfig {
+    let strategy = match settings.strategy {
+        Strategy::Aperture(aperture) => Strategy::Aperture(aperture.share(worker.workers)),
+        other => other,
+    };
+    BalancerConfig { strategy, probation: settings.probation, seed: worker.seed }
 }
 
 /// Settings come from a document that was checked; a budget out of bounds is the default one.

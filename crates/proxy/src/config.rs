@@ -12,6 +12,7 @@
 mod admin;
 mod by_prefix;
 mod identifier;
+mod load_balancer;
 mod part;
 mod reliability;
 mod router;

@@ -162,11 +162,16 @@ impl Endpoint {
         }
     }
 
+    /// Nobody will need it for a while: what is idle closes now.
+    pub(crate) fn rest(&self) {
+        let closing = std::mem::take(&mut *self.idle.borrow_mut());
+        drop(closing);
+    }
+
     /// Discovery took the endpoint away: what is idle closes now, what is busy when it is done.
     pub(crate) fn remove(&self) {
         self.gone.set(true);
-        let closing = std::mem::take(&mut *self.idle.borrow_mut());
-        drop(closing);
+        self.rest();
     }
 
     /// Closes what died while idle, and what was idle for too long.

@@ -78,6 +78,7 @@ impl settings::Client {
     #[must_use]
     pub(crate) fn overridden(self, other: &settings::Client) -> settings::Client {
         settings::Client {
+            load_balancer: other.load_balancer.or(self.load_balancer),
             pool: other.pool.or(self.pool),
             accrual: other.accrual.or(self.accrual),
             attempt_timeout: other.attempt_timeout.or(self.attempt_timeout),

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use balance::{Backoff, BudgetConfig, accrual};
+use balance::{Backoff, BudgetConfig, Strategy, accrual};
 use names::{Dtab, Path, PathMatcher};
 
 /// A whole data plane.
@@ -222,9 +222,11 @@ impl<T> ByPrefix<T> {
     }
 }
 
-/// One `client` section, matched by the bound id. `None`: not mentioned. The balancer is p2c.
+/// One `client` section, matched by the bound id. `None`: not mentioned.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Client {
+    /// `loadBalancer`; default p2c.
+    pub load_balancer: Option<LoadBalancer>,
     /// `hostConnectionPool`
     pub pool: Option<Pool>,
     /// `failureAccrual`; default five consecutive failures.
@@ -233,6 +235,21 @@ pub struct Client {
     pub attempt_timeout: Option<Duration>,
     /// `requeueBudget`
     pub requeue_budget: Option<BudgetConfig>,
+}
+
+/// `loadBalancer`. Each worker has a balancer of its own, which knows its own requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoadBalancer {
+    /// Passed [`Strategy::check`].
+    pub strategy: Strategy,
+    /// `enableProbation`: endpoints that discovery took away stay while they are healthy.
+    pub probation: bool,
+}
+
+impl Default for LoadBalancer {
+    fn default() -> LoadBalancer {
+        LoadBalancer { strategy: Strategy::P2C, probation: false }
+    }
 }
 
 /// `hostConnectionPool`, for each endpoint. Without a section: no bound, and connections are kept until the

@@ -92,13 +92,13 @@ pub fn start(
             });
         }
     }
-    let epoch = Instant::now();
+    let (epoch, seed) = (Instant::now(), fastrand::u64(..));
     let mut running = Running { servers, routers, workers: Vec::new() };
     for (number, parts) in parts.into_iter().enumerate() {
         let (commands, received) = mpsc::unbounded_channel();
         let shard = registry.shard();
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let seat = thread::Seat { number, workers, shard, epoch, ready };
+        let seat = thread::Seat { number, workers, shard, epoch, seed, ready };
         let run = move || thread::run(seat, parts, received);
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run);
         let thread = thread.map_err(|source| StartError::Worker { number, source })?;

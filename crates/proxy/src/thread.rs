@@ -48,7 +48,10 @@ pub(crate) struct Seat {
     pub number: usize,
     pub workers: usize,
     pub shard: Shard,
+    /// Where all workers count time from.
     pub epoch: Instant,
+    /// A number of this process, the same for all workers.
+    pub seed: u64,
     /// Told when it runs, or why it does not.
     pub ready: Sender<io::Result<()>>,
 }
@@ -67,7 +70,7 @@ pub(crate) fn run(seat: Seat, parts: Vec<Part>, commands: mpsc::UnboundedReceive
 }
 
 async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let worker = Worker::new(seat.number, seat.workers, seat.shard, seat.epoch);
+    let worker = Worker::new(&seat);
     let (mut routers, mut accepting) = (Vec::new(), Vec::new());
     for part in parts {
         let router = Router::new(&worker, part.settings, part.interpreter, part.directory);

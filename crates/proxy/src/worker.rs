@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::connection::Parser;
 use crate::record::Sampler;
+use crate::thread::Seat;
 
 /// One read takes at most this much, whatever the connection.
 pub(crate) const READ: usize = 128 * 1024;
@@ -29,6 +30,8 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Worker {
     pub number: usize,
     pub workers: usize,
+    /// The same for all workers of the process.
+    pub seed: u64,
     pub shard: Shard,
     /// For request heads, and for answers' heads: used between two waits, never across one.
     pub parser: RefCell<Parser>,
@@ -57,12 +60,12 @@ pub(crate) struct Slot {
 }
 
 impl Worker {
-    /// `epoch` is where all workers count time from.
-    pub(crate) fn new(number: usize, workers: usize, shard: Shard, epoch: Instant) -> Rc<Worker> {
+    pub(crate) fn new(seat: &Seat) -> Rc<Worker> {
         Rc::new(Worker {
-            number,
-            workers,
-            shard,
+            number: seat.number,
+            workers: seat.workers,
+            seed: seat.seed,
+            shard: seat.shard.clone(),
             parser: RefCell::default(),
             response: RefCell::default(),
             sampler: Sampler::default(),
@@ -70,7 +73,7 @@ impl Worker {
             spare: RefCell::default(),
             slots: RefCell::default(),
             draining: Cell::new(false),
-            epoch,
+            epoch: seat.epoch,
             coarse: Cell::new(0),
         })
     }

@@ -147,6 +147,7 @@ async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
     let mut sources = Sources {
         registry,
         prometheus: Vec::new(),
+        influxdb: false,
         history: Arc::default(),
         routers: vec![router],
         namers: Vec::new(),
@@ -225,6 +226,38 @@ async fn metrics_are_shown_in_both_shapes() {
     assert_eq!((status, body.as_str()), (404, r#"{"error":"No such subtree: no"}"#));
     let expected = "rt:service:requests{rt=\"out\", service=\"svc/world\"} 8\n";
     assert_eq!(server.get("/admin/metrics/prometheus").await, (200, expected.into()));
+}
+
+#[tokio::test]
+async fn prometheus_gets_openmetrics_where_it_asks_and_the_originals_telemeter_tells_the_originals() {
+    let scrape = async |server: &Server| {
+        let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        let request = server.client.get(format!("{}/admin/metrics/prometheus", server.base));
+        let response = request.header("accept", accept).send().await.expect("an answer");
+        let kind = response.headers()["content-type"].to_str().expect("a text").to_owned();
+        (kind, response.text().await.expect("a body"))
+    };
+    let (kind, text) = scrape(&serve(|_| {}).await).await;
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let expected = "# TYPE rt:service:requests counter\n\
+        # HELP rt:service:requests Requests that ended or are under way.\n\
+        rt:service:requests_total{rt=\"out\",service=\"svc/world\"} 8\n# EOF\n";
+    assert_eq!(text, expected);
+    let configured = proxy::admin::Prometheus { openmetrics: false, ..Default::default() };
+    let (kind, text) = scrape(&serve(|sources| sources.prometheus.push(configured)).await).await;
+    assert_eq!(kind, "text/plain; version=0.0.4");
+    assert_eq!(text, "rt:service:requests{rt=\"out\", service=\"svc/world\"} 8\n");
+}
+
+#[tokio::test]
+async fn influxdb_is_told_where_it_is_configured() {
+    let server = serve(|_| {}).await;
+    assert_eq!(server.get("/admin/metrics/influxdb").await.0, 404);
+    let server = serve(|sources| sources.influxdb = true).await;
+    let host = server.base.strip_prefix("http://").expect("a URL");
+    let expected = format!("rt:service,host={host},rt=out,service=svc/world requests=8\n");
+    assert_eq!(server.get("/admin/metrics/influxdb").await, (200, expected));
+    assert!(server.get("/admin").await.1.lines().any(|line| line == "/admin/metrics/influxdb"));
 }
 
 #[tokio::test]
@@ -352,4 +385,44 @@ async fn security_keys_hide_what_they_should() {
     let server = serve(|sources| sources.security = Security::build(config).expect("valid")).await;
     assert_eq!(server.post("/admin/shutdown", "text/plain", "").await.0, 404);
     assert_eq!(server.get("/admin/ping").await.0, 200);
+}
+
+#[tokio::test]
+async fn pages_show_what_the_endpoints_answer() {
+    let server = serve(|_| {}).await;
+    let page = async |path: &str, status: u16| {
+        let response = server.client.get(format!("{}{path}", server.base)).send().await.expect("an answer");
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let policy = response.headers()["content-security-policy"].to_str().expect("text").to_owned();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        response.text().await.expect("a body")
+    };
+    let overview = page("/", 200).await;
+    for shown in ["/svc/world", "/#/io.l5d.fs/", "127.0.0.1:8080", "no route", "l5d-dtab", "/requests/2"] {
+        assert!(overview.contains(shown), "{shown} in\n{overview}");
+    }
+    let failed = page("/?router=out&filter=failed", 200).await;
+    assert!(failed.contains("/requests/3") && !failed.contains("/requests/2"), "{failed}");
+    assert!(page("/?router=ghost", 404).await.contains("No router is called ghost."));
+    let why = page("/requests/2", 200).await;
+    assert!(why.contains("carries an override") && why.contains("AAAAAAAAAAE="), "{why}");
+    page("/requests/99", 404).await;
+    let explained = page("/delegator?path=/foo&dtab=/foo%3D%3E/bar", 200).await;
+    assert!(explained.contains("goes nowhere") && explained.contains("override"), "{explained}");
+    assert!(page("/delegator?path=/broken", 200).await.contains("it broke"));
+    assert!(page("/delegator?path=x", 200).await.contains("x is not a path"));
+    page("/delegator", 200).await;
+}
+
+#[tokio::test]
+async fn pages_link_to_the_other_parts_that_the_document_names() {
+    let links = json!({ "admin": { "links": { "control": "http://control.example:9991" } } });
+    let server = serve(|sources| sources.config = links).await;
+    let (_, overview) = server.get("/").await;
+    assert!(overview.contains("<a href=\"http://control.example:9991\">"), "{overview}");
+    assert!(!overview.contains(">Pipeline"), "a part without an address is not linked to");
+    let hidden = SecurityConfig { ui_enabled: false, ..SecurityConfig::default() };
+    let server = serve(|sources| sources.security = Security::build(hidden).expect("valid")).await;
+    assert_eq!(server.get("/").await.0, 404);
+    assert_eq!(server.get("/assets/page.js").await.0, 404);
 }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balance::accrual::Policy;
-use balance::{Backoff, BudgetConfig};
+use balance::{Aperture, Backoff, BudgetConfig, Strategy};
 use names::Path;
 use proxy::config::{self, Config};
-use proxy::settings::{Classifier, Forwarded, Identifier, Labeler};
+use proxy::settings::{Classifier, Forwarded, Identifier, Labeler, LoadBalancer};
 use serde_json::{Value, json};
 
 fn document(yaml: &str) -> Result<Value, String> {
@@ -96,6 +96,9 @@ namers:
 - {kind: io.l5d.rewrite, prefix: /a, pattern: /b, name: /c}
 telemetry:
 - {kind: io.l5d.prometheus, path: /metrics, prefix: l5d_}
+- {kind: io.l5d.influxdb}
+- {kind: io.l5d.statsd, experimental: true}
+- {kind: io.l5d.statsd, experimental: true, prefix: r1, hostname: stats, port: 9125, gaugeIntervalMs: 500, sampleRate: 1}
 - {kind: io.l5d.recentRequests, sampleRate: 0.25, capacity: 50}
 routers:
 - protocol: http
@@ -125,7 +128,7 @@ routers:
     kind: io.l5d.static
     configs:
     - prefix: /#/io.l5d.fs
-      loadBalancer: {kind: p2c, enableProbation: false}
+      loadBalancer: {kind: aperture, smoothWindowMs: 1000, lowLoad: 0.1, highLoad: 3, minAperture: 2, maxEffort: 4, enableProbation: true}
       failFast: false
       tls: {enabled: false}
       hostConnectionPool: {minSize: 1, maxSize: 5, idleTimeMs: 1000, maxWaiters: 9}
@@ -174,6 +177,9 @@ fn every_key_arrives_in_the_settings() {
     assert_eq!((&server.forwarded, &other.forwarded), (&Some(forwarded), &Some(Forwarded::default())));
 
     let [(_, first), (pattern, named)] = router.client.entries.as_slice() else { panic!("two clients") };
+    let aperture = Aperture { max_effort: 4, window: 1_000_000_000, low: 0.1, high: 3.0, min: 2 };
+    assert_eq!(first.load_balancer, Some(LoadBalancer { strategy: Strategy::Aperture(aperture), probation: true }));
+    assert_eq!(named.load_balancer, None);
     let pool = first.pool.expect("a pool");
     let idle = Some(Duration::from_secs(1));
     assert_eq!((pool.min, pool.max, pool.idle, pool.max_waiters), (1, Some(5), idle, Some(9)));
@@ -201,10 +207,36 @@ fn every_key_arrives_in_the_settings() {
     assert!(config.admin.security.allows("/admin/ping") && !config.admin.security.allows("/delegator"));
     let prometheus: Vec<_> = config.telemetry.prometheus.iter().map(|p| (p.path.as_str(), p.prefix.as_str())).collect();
     assert_eq!(prometheus, [("/metrics", "l5d_")]);
+    assert!(config.telemetry.influxdb && !config.telemetry.prometheus[0].openmetrics);
+    let [plain, statsd] = config.telemetry.statsd.as_slice() else { panic!("two statsd servers") };
+    assert_eq!(*plain, telemetry::statsd::Config::default());
+    assert_eq!((statsd.prefix.as_str(), statsd.hostname.as_str(), statsd.port), ("r1", "stats", 9125));
+    assert_eq!((statsd.interval, statsd.sample_rate), (Duration::from_millis(500), 1.0));
     let recent = config.telemetry.recent_requests.expect("recent requests");
     assert_eq!((recent.sample_rate, recent.capacity), (0.25, 50));
     assert_eq!((router.recent, second.recent), (recent, recent));
     assert!(config.usage);
+}
+
+#[test]
+fn every_load_balancer_has_the_originals_defaults() {
+    let expected = [
+        ("p2c", Strategy::P2c { max_effort: 5 }),
+        ("ewma", Strategy::Ewma { max_effort: 5, decay: 10_000_000_000 }),
+        (
+            "aperture",
+            Strategy::Aperture(Aperture { max_effort: 5, window: 5_000_000_000, low: 0.5, high: 2.0, min: 1 }),
+        ),
+        ("heap", Strategy::Heap),
+        ("roundRobin", Strategy::RoundRobin),
+    ];
+    for (kind, strategy) in expected {
+        let yaml =
+            format!("routers:\n- protocol: http\n  servers: [{{}}]\n  client: {{loadBalancer: {{kind: {kind}}}}}\n");
+        let config = accepted(&yaml);
+        let found = config.settings.routers[0].client.entries[0].1.load_balancer;
+        assert_eq!(found, Some(LoadBalancer { strategy, probation: false }), "{kind}");
+    }
 }
 
 #[test]

@@ -132,6 +132,7 @@ impl Assembled {
         let sources = Sources {
             registry: registry.clone(),
             prometheus: telemetry.prometheus,
+            influxdb: telemetry.influxdb,
             history: history.clone(),
             routers: routers
                 .iter()
@@ -153,6 +154,10 @@ impl Assembled {
             security: admin.security,
             version: format!("switchyard {}", env!("CARGO_PKG_VERSION")),
         };
+        for config in telemetry.statsd {
+            info!("sending to statsd at {}:{} as {}", config.hostname, config.port, config.prefix);
+            tokio::spawn(telemetry::statsd::send_for_ever(registry.clone(), config));
+        }
         tokio::spawn(proxy::admin::keep_history(registry, history));
         let serving = admin::Serving::start(listener, proxy::admin::routes(sources));
         info!("admin on {admin_address}");

@@ -1,7 +1,7 @@
 //! The metrics endpoints.
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{Shared, json as json_answer};
@@ -18,15 +18,32 @@ pub struct Prometheus {
     pub path: String,
     /// Before each name.
     pub prefix: String,
+    /// Whether who prefers OpenMetrics gets it. Its counters end in `_total`, so that a dashboard made for the
+    /// original would find none of them; therefore the original's telemeter tells the original's text to all.
+    pub openmetrics: bool,
 }
 
 impl Default for Prometheus {
     fn default() -> Prometheus {
-        Prometheus { path: "/admin/metrics/prometheus".to_owned(), prefix: String::new() }
+        Prometheus { path: "/admin/metrics/prometheus".to_owned(), prefix: String::new(), openmetrics: true }
     }
 }
 
-pub(crate) fn prometheus(registry: &telemetry::Registry, prefix: &str) -> Response {
-    let text = registry.snapshot().to_prometheus(prefix);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+pub(crate) fn prometheus(registry: &telemetry::Registry, of: &Prometheus, headers: &HeaderMap) -> Response {
+    let snapshot = registry.snapshot();
+    let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = if of.openmetrics && accept.any(telemetry::accepts_openmetrics) {
+        (telemetry::OPENMETRICS_TYPE, snapshot.to_openmetrics(&of.prefix))
+    } else {
+        ("text/plain; version=0.0.4", snapshot.to_prometheus(&of.prefix))
+    };
+    ([(header::CONTENT_TYPE, kind), (header::VARY, "Accept")], text).into_response()
+}
+
+/// `io.l5d.influxdb`
+pub(crate) const INFLUXDB: &str = "/admin/metrics/influxdb";
+
+pub(crate) async fn influxdb(State(context): State<Shared>, headers: HeaderMap) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    context.sources.registry.snapshot().to_influxdb(host).into_response()
 }

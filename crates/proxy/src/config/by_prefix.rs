@@ -6,6 +6,7 @@ use names::PathMatcher;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::load_balancer;
 use super::part::{At, Plugin, Problems, given};
 use super::reliability;
 use super::server::socket_options;
@@ -16,13 +17,6 @@ const CLIENT: Plugin =
     Plugin { what: "client", default: Some(GLOBAL), built: &[GLOBAL, "io.l5d.static"], not_built: &[] };
 const SERVICE: Plugin =
     Plugin { what: "service", default: Some(GLOBAL), built: &[GLOBAL, "io.l5d.static"], not_built: &[] };
-const LOAD_BALANCER: Plugin = Plugin {
-    what: "load balancer",
-    default: None,
-    built: &["p2c"],
-    not_built: &["ewma", "aperture", "heap", "roundRobin"],
-};
-
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StaticKeys {
@@ -52,13 +46,6 @@ struct PoolKeys {
     max_size: Option<usize>,
     idle_time_ms: Option<u64>,
     max_waiters: Option<usize>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct P2cKeys {
-    max_effort: Option<u64>,
-    enable_probation: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -132,9 +119,8 @@ fn prefix(value: &Value, at: &At, problems: &mut Problems) -> Option<(String, Va
 
 fn client(value: &Value, at: &At, problems: &mut Problems) -> Option<Client> {
     let keys = problems.read::<ClientKeys>(at, value)?;
-    if let Some(value) = given(keys.load_balancer.as_ref()) {
-        load_balancer(value, &at.key("loadBalancer"), problems);
-    }
+    let load_balancer = given(keys.load_balancer.as_ref());
+    let load_balancer = load_balancer.and_then(|value| load_balancer::read(value, &at.key("loadBalancer"), problems));
     problems.only(at, "failFast", keys.fail_fast.as_ref(), false);
     problems.not_built(at, "clientSession", keys.client_session.as_ref());
     socket_options(keys.socket_options.as_ref(), at, problems);
@@ -148,6 +134,7 @@ fn client(value: &Value, at: &At, problems: &mut Problems) -> Option<Client> {
     let accrual = given(keys.failure_accrual.as_ref());
     let budget = given(keys.requeue_budget.as_ref());
     Some(Client {
+        load_balancer,
         pool: pool.and_then(|value| self::pool(value, &at.key("hostConnectionPool"), problems)),
         accrual: accrual.and_then(|value| reliability::accrual(value, &at.key("failureAccrual"), problems)),
         attempt_timeout: keys.request_attempt_timeout_ms.map(Duration::from_millis),
@@ -167,13 +154,6 @@ fn pool(value: &Value, at: &At, problems: &mut Problems) -> Option<Pool> {
     }
     let idle = keys.idle_time_ms.map(Duration::from_millis);
     Some(Pool { min, max: keys.max_size, idle, max_waiters: keys.max_waiters })
-}
-
-fn load_balancer(value: &Value, at: &At, problems: &mut Problems) {
-    let Some((_, rest)) = problems.kind(at, value, &LOAD_BALANCER) else { return };
-    let Some(keys) = problems.read::<P2cKeys>(at, &rest) else { return };
-    problems.only(at, "maxEffort", keys.max_effort.as_ref(), 5);
-    problems.only(at, "enableProbation", keys.enable_probation.as_ref(), false);
 }
 
 /// Plain text is what we speak, so `enabled: false` is no promise that is not kept.

@@ -1,5 +1,8 @@
 //! `telemetry` and `usage`.
 
+use std::time::Duration;
+
+use ::telemetry::statsd;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -10,9 +13,12 @@ use crate::settings::Recent;
 const TELEMETER: Plugin = Plugin {
     what: "telemeter",
     default: None,
-    built: &["io.l5d.prometheus", "io.l5d.recentRequests"],
-    not_built: &["io.l5d.influxdb", "io.l5d.statsd", "io.l5d.tracelog", "io.l5d.zipkin"],
+    built: &[PROMETHEUS, INFLUXDB, STATSD, "io.l5d.recentRequests"],
+    not_built: &["io.l5d.tracelog", "io.l5d.zipkin"],
 };
+const PROMETHEUS: &str = "io.l5d.prometheus";
+const INFLUXDB: &str = "io.l5d.influxdb";
+const STATSD: &str = "io.l5d.statsd";
 /// What is remembered is held in memory.
 const MOST_REMEMBERED: usize = 100_000;
 
@@ -22,6 +28,10 @@ pub struct Telemetry {
     /// Paths are unique.
     pub prometheus: Vec<Prometheus>,
     pub recent_requests: Option<Recent>,
+    /// `/admin/metrics/influxdb`
+    pub influxdb: bool,
+    /// Servers that everything is sent to.
+    pub statsd: Vec<statsd::Config>,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +40,25 @@ struct PrometheusKeys {
     path: Option<String>,
     prefix: Option<String>,
     /// Accepted with every kind; only experimental kinds ask for it.
+    #[serde(rename = "experimental")]
+    _experimental: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InfluxdbKeys {
+    #[serde(rename = "experimental")]
+    _experimental: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct StatsdKeys {
+    prefix: Option<String>,
+    hostname: Option<String>,
+    port: Option<u16>,
+    gauge_interval_ms: Option<u64>,
+    sample_rate: Option<f64>,
     #[serde(rename = "experimental")]
     _experimental: Option<bool>,
 }
@@ -60,7 +89,7 @@ pub(super) fn read(list: &[Value], at: &At, problems: &mut Problems) -> Telemetr
 }
 
 fn one(value: &Value, at: &At, telemetry: &mut Telemetry, problems: &mut Problems) -> Option<()> {
-    if value.get("kind").and_then(Value::as_str) == Some("io.l5d.statsd")
+    if value.get("kind").and_then(Value::as_str) == Some(STATSD)
         && value.get("experimental") != Some(&Value::Bool(true))
     {
         let text = "The io.l5d.statsd telemeter is experimental and must be explicitly enabled by setting the \
@@ -68,7 +97,17 @@ fn one(value: &Value, at: &At, telemetry: &mut Telemetry, problems: &mut Problem
         problems.add(&at.key("kind"), text);
     }
     let (kind, rest) = problems.kind(at, value, &TELEMETER)?;
-    if kind == "io.l5d.prometheus" {
+    if kind == INFLUXDB {
+        problems.read::<InfluxdbKeys>(at, &rest)?;
+        telemetry.influxdb = true;
+        return Some(());
+    }
+    if kind == STATSD {
+        let keys = problems.read(at, &rest)?;
+        telemetry.statsd.push(statsd(keys, at, problems));
+        return Some(());
+    }
+    if kind == PROMETHEUS {
         let prometheus = prometheus(problems.read(at, &rest)?, at, problems);
         if telemetry.prometheus.iter().any(|other| other.path == prometheus.path) {
             problems.add(&at.key("path"), format!("`{}` is told by another telemeter already", prometheus.path));
@@ -100,7 +139,25 @@ fn prometheus(keys: PrometheusKeys, at: &At, problems: &mut Problems) -> Prometh
     } else if crate::admin::is_taken(&path) {
         problems.add(&at.key("path"), format!("`{path}` is another page of the admin server"));
     }
-    Prometheus { path, prefix: keys.prefix.unwrap_or_default() }
+    Prometheus { path, prefix: keys.prefix.unwrap_or_default(), openmetrics: false }
+}
+
+fn statsd(keys: StatsdKeys, at: &At, problems: &mut Problems) -> statsd::Config {
+    problems.positive(at, "port", keys.port.map(u64::from));
+    problems.positive(at, "gaugeIntervalMs", keys.gauge_interval_ms);
+    let default = statsd::Config::default();
+    let sample_rate = keys.sample_rate.unwrap_or(default.sample_rate);
+    if !(sample_rate > 0.0 && sample_rate <= 1.0) {
+        let text = format!("must be greater than 0.0 and at most 1.0, not {sample_rate}");
+        problems.add(&at.key("sampleRate"), text);
+    }
+    statsd::Config {
+        prefix: keys.prefix.unwrap_or(default.prefix),
+        hostname: keys.hostname.unwrap_or(default.hostname),
+        port: keys.port.unwrap_or(default.port),
+        interval: keys.gauge_interval_ms.map_or(default.interval, Duration::from_millis),
+        sample_rate,
+    }
 }
 
 /// Whether `usage` is there and not switched off: the original would send something.
