@@ -4,13 +4,13 @@
 //! data from where they come from.
 
 mod explain;
+mod levels;
 mod state;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
     extract::{Query, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
@@ -32,19 +32,23 @@ struct Context {
     config: Config,
     security: Security,
     listed: BTreeSet<String>,
+    levels: Option<Arc<dyn Levels>>,
     asked: mpsc::Sender<Option<Duration>>,
 }
+
+pub use levels::Levels;
 
 type Shared = Arc<Context>;
 
 pub(crate) fn router(
     control: Control,
     config: Config,
+    levels: Option<Arc<dyn Levels>>,
     asked: mpsc::Sender<Option<Duration>>,
 ) -> Result<Router, ConfigError> {
     let security = Security::build(&config.admin.security).map_err(|error| error.under("admin"))?;
-    let context = Arc::new(Context { listed: listed(&control, &config), control, config, security, asked });
-    let mut router = Router::new()
+    let context = Arc::new(Context { listed: listed(&control, &config), control, config, security, levels, asked });
+    let router = Router::new()
         .route("/admin/ping", any(async || "pong"))
         .route("/admin", get(index))
         .route("/admin/index.txt", get(index))
@@ -57,25 +61,11 @@ pub(crate) fn router(
         .route("/namer_state/{*name}", get(state::namer))
         .route("/storage/dtabs.json", get(state::dtabs))
         .route("/bound-names.json", get(state::bound_names))
-        .route("/logging.json", any(logging))
+        .route("/logging.json", any(levels::answer))
         .route("/api/1/{*rest}", get(read_api));
-    for prometheus in config_paths(&context.config) {
-        let prefix = prometheus.prefix.clone();
-        let show = async move |State(context): State<Shared>| {
-            let text = context.control.inner.metrics.registry.snapshot().to_prometheus(&prefix);
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
-        };
-        router = router.route(&prometheus.path, get(show));
-    }
     let guard = middleware::from_fn_with_state(context.clone(), check);
     let pages = pages::router(context.control.clone(), context.config.admin.links.clone());
     Ok(router.with_state(context).merge(pages).layer(guard))
-}
-
-/// Each path once: a document may list the telemeter twice.
-fn config_paths(config: &Config) -> Vec<Prometheus> {
-    let mut seen = BTreeSet::new();
-    config.prometheus.iter().filter(|prometheus| seen.insert(prometheus.path.clone())).cloned().collect()
 }
 
 fn listed(control: &Control, config: &Config) -> BTreeSet<String> {
@@ -106,6 +96,12 @@ async fn check(State(context): State<Shared>, request: Request, next: Next) -> R
     if is_foreign(request.method(), request.headers()) {
         return (StatusCode::FORBIDDEN, "a page of another origin may not do this\n").into_response();
     }
+    // Before the routes: a document may name any path.
+    let wanted = |prometheus: &&Prometheus| prometheus.path == request.uri().path();
+    if let Some(prometheus) = context.config.prometheus.iter().find(wanted) {
+        let text = context.control.inner.metrics.registry.snapshot().to_prometheus(&prometheus.prefix);
+        return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response();
+    }
     next.run(request).await
 }
 
@@ -131,12 +127,6 @@ async fn metrics(State(context): State<Shared>, Query(query): Query<Vec<(String,
     let parameters = query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let answer = telemetry::metrics_json(&context.control.inner.metrics.registry.snapshot(), parameters);
     json(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK), answer.body)
-}
-
-/// Levels are set by `--log` at the start; nothing is pretended here.
-async fn logging(_: Bytes) -> Response {
-    let text = "log levels of this process cannot be changed while it runs: start it with --log";
-    json(StatusCode::NOT_IMPLEMENTED, serde_json::json!({ "error": text }).to_string())
 }
 
 #[derive(serde::Deserialize)]

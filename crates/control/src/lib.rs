@@ -22,6 +22,7 @@ mod server;
 mod spaces;
 mod time;
 
+pub use admin::Levels;
 pub use config::{Admin, Config, Interface, Prometheus, SecurityConfig, SocketOptions, Storage};
 pub use control::Control;
 pub use fleet::FORGOTTEN_AFTER;

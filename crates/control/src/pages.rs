@@ -151,7 +151,11 @@ fn shown(revision: &store::Revision) -> Result<Revision, Trouble> {
 }
 
 fn entries(dtab: &Dtab) -> Vec<Entry> {
-    let entry = |entry: &names::Dentry| Entry { prefix: entry.prefix.to_string(), dst: entry.dst.to_string() };
+    let entry = |dentry: &names::Dentry| Entry {
+        prefix: dentry.prefix.to_string(),
+        dst: dentry.dst.to_string(),
+        exact: Some(dentry.dst.show_exact()),
+    };
     dtab.entries().iter().map(entry).collect()
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Control, admin, api,
+    Control, Levels, admin, api,
     config::{Config, Interface},
     control::Inner,
     fleet::Fleet,
@@ -44,6 +44,14 @@ impl Server {
     /// # Errors
     /// What cannot be built, by key; files and addresses by name.
     pub async fn start(config: Config) -> Result<Server, StartError> {
+        Server::start_with(config, None).await
+    }
+
+    /// The same, with log levels that can be changed.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_with(config: Config, levels: Option<Arc<dyn Levels>>) -> Result<Server, StartError> {
         let namers = discovery::build_namers(&config.namers, Precedence::NoOverlap)
             .map_err(|error| under_list(error, "namers"))?;
         let storage = config.storage.clone();
@@ -65,10 +73,10 @@ impl Server {
                 offers_follow: config.offers_follow,
             }),
         };
-        Server::serve(config, control).await
+        Server::serve(config, control, levels).await
     }
 
-    async fn serve(config: Config, control: Control) -> Result<Server, StartError> {
+    async fn serve(config: Config, control: Control, levels: Option<Arc<dyn Levels>>) -> Result<Server, StartError> {
         let closing = control.inner.closing.clone();
         let tasks = TaskTracker::new();
         let mut listeners = Vec::new();
@@ -89,7 +97,7 @@ impl Server {
         let admin = local(&admin_listener, config.admin.address());
         let grace = config.admin.shutdown_grace();
         let options = config.admin.socket_options.clone();
-        let router = admin::router(control.clone(), config, asked)?;
+        let router = admin::router(control.clone(), config, levels, asked)?;
         tasks.spawn(listen::serve(admin_listener, options, router, closing.clone(), tasks.clone()));
         tracing::info!("serving admin on {admin}");
         let keep = control.inner.fleet.clone().run(control.inner.store.clone());

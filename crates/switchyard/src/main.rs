@@ -43,7 +43,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
-        Command::Namerd(arguments) => namerd::run(arguments),
+        Command::Namerd(arguments) => namerd::run(arguments, log),
         Command::Pipeline(arguments) => pipeline::run(arguments),
         Command::Router(arguments) => router::run(arguments, log),
         Command::Helloworld(arguments) => helloworld::run(arguments),

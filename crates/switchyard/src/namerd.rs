@@ -1,5 +1,7 @@
 //! `switchyard namerd CONFIG|-`: the control plane.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use clap::Args;
 use control::{Config, Server};
@@ -7,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::document::{Located, Problem, Source};
 use crate::exit::{Exit, Failure};
+use crate::logs;
 use crate::signals::Ending;
 
 #[derive(Args, Debug)]
@@ -19,13 +22,30 @@ pub struct Arguments {
     validate: bool,
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+pub fn run(arguments: Arguments, log: logs::Filter) -> anyhow::Result<Exit> {
     let source = Source::from(arguments.config.as_str());
     let config = read(&source)?;
     if arguments.validate {
         return Ok(Exit::Ok);
     }
-    crate::runtime::control()?.block_on(serve(config, &source))
+    let runtime = crate::runtime::control()?;
+    let served = runtime.block_on(serve(config, &source, log));
+    // Watches of files have no end of their own.
+    runtime.shutdown_background();
+    served
+}
+
+/// The log's levels, as the admin server shows and changes them.
+struct Levels(logs::Filter);
+
+impl control::Levels for Levels {
+    fn all(&self) -> Vec<(String, String)> {
+        proxy::admin::Levels::all(&self.0).into_iter().map(|level| (level.logger, level.level)).collect()
+    }
+
+    fn set(&self, logger: &str, level: &str) -> Result<(), String> {
+        proxy::admin::Levels::set(&self.0, logger, level).map_err(|unknown| unknown.to_string())
+    }
 }
 
 /// An error names the file, the key, its value and what to do.
@@ -38,9 +58,9 @@ fn read(source: &Source) -> anyhow::Result<Config> {
     Ok(config.absolute(&base))
 }
 
-async fn serve(config: Config, source: &Source) -> anyhow::Result<Exit> {
+async fn serve(config: Config, source: &Source, log: logs::Filter) -> anyhow::Result<Exit> {
     let mut ending = Ending::new()?;
-    let mut server = Server::start(config)
+    let mut server = Server::start_with(config, Some(Arc::new(Levels(log))))
         .await
         .map_err(|error| Failure::new(Exit::Failed, format!("{}: {}", source.name(), crate::web::chain(&error))))?;
     let grace = tokio::select! {

@@ -71,8 +71,11 @@ fn base(revision: &Revision) -> String {
 
 /// An entry a line, with every digit of its weights.
 fn lines(dtab: &Dtab) -> String {
-    let entry = |entry: &names::Dentry| Dtab::new(vec![entry.clone()]).show_exact().replacen("=>", " => ", 1) + " ;\n";
-    dtab.entries().iter().map(entry).collect()
+    let line = |entry: &names::Dentry| {
+        let destination = admin::format::destination(&entry.dst.show_exact());
+        format!("{} => {destination} ;\n", entry.prefix)
+    };
+    dtab.entries().iter().map(line).collect()
 }
 
 fn page(pages: &Pages, headers: &HeaderMap, namespace: Option<&str>, draft: &Draft) -> Result<EditPage, Trouble> {
