@@ -65,7 +65,7 @@ mod tests {
     fn dtab(entries: &[&str]) -> Vec<Entry> {
         let entry = |text: &&str| {
             let (prefix, dst) = text.split_once(" => ").unwrap();
-            Entry { prefix: prefix.into(), dst: dst.into() }
+            Entry { prefix: prefix.into(), dst: dst.into(), exact: None }
         };
         entries.iter().map(entry).collect()
     }

@@ -131,6 +131,21 @@ pub fn tail(name: &str) -> &str {
     split_name(name).1
 }
 
+/// A destination as people write it: `1 * /tmp/world-v2 & 9 * /tmp/world-v1` of `/tmp/world-v2 & 9.00*/tmp/world-v1`.
+pub fn destination(text: &str) -> String {
+    let is_union = text.contains(" & ") && !text.contains(['|', '(']);
+    let term = |term: &str| match term.split_once('*') {
+        Some((weight, rest)) => {
+            let weight = weight.trim_end();
+            let weight = if weight.contains('.') { weight.trim_end_matches('0').trim_end_matches('.') } else { weight };
+            format!("{weight} * {}", rest.trim_start())
+        }
+        None if is_union => format!("1 * {term}"),
+        None => term.to_owned(),
+    };
+    text.split(" & ").map(term).collect::<Vec<_>>().join(" & ")
+}
+
 /// A word for a POSIX shell: as it is where nothing in it is special, else in single quotes.
 pub fn shell_word(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=,@%+".contains(&byte);
@@ -202,6 +217,19 @@ mod tests {
         let now = "2026-11-26T14:00:00Z".parse::<Timestamp>().unwrap();
         let back = |millis: i64| ago(now - SignedDuration::from_millis(millis), now);
         check(back, &[(400, "0.4 s ago"), (30_000, "30 s ago"), (250_000, "4 min ago"), (260_000_000, "3 d ago")]);
+    }
+
+    #[test]
+    fn destinations_show_their_weights() {
+        let cases = [
+            ("/srv/world-v1", "/srv/world-v1"),
+            ("/tmp/v2 | /tmp/v1", "/tmp/v2 | /tmp/v1"),
+            ("/tmp/v2 & 9.00*/tmp/v1", "1 * /tmp/v2 & 9 * /tmp/v1"),
+            ("0.10*/tmp/v2 & 0.001*/tmp/v1", "0.1 * /tmp/v2 & 0.001 * /tmp/v1"),
+            ("1 * /tmp/v2 & 9 * /tmp/v1", "1 * /tmp/v2 & 9 * /tmp/v1"),
+            ("(/a | 2.00*/b) & /c", "(/a | 2 * /b) & /c"),
+        ];
+        check(destination, &cases);
     }
 
     #[test]

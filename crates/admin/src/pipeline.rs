@@ -180,6 +180,16 @@ pub struct Laggard {
     pub last_word: Option<Moment>,
 }
 
+impl Change {
+    pub(crate) fn was(&self) -> String {
+        format::destination(&self.from)
+    }
+
+    pub(crate) fn is(&self) -> String {
+        format::destination(&self.to)
+    }
+}
+
 impl Laggard {
     pub(crate) fn behind(&self) -> String {
         self.behind_ms.map_or_else(|| format::NONE.to_owned(), format::span_ms)

@@ -389,7 +389,14 @@ async fn security_keys_hide_what_they_should() {
 
 #[tokio::test]
 async fn pages_show_what_the_endpoints_answer() {
-    let server = serve(|_| {}).await;
+    let server = serve(|sources| {
+        let client = |name: &str| ["rt", "out", "client", name, "requests"].map(str::to_owned);
+        for name in ["#/io.l5d.fs/web", "#/io.l5d.fs/bad"] {
+            let path = client(name);
+            sources.registry.shared_counter(&path.each_ref().map(String::as_str)).add(8);
+        }
+    })
+    .await;
     let page = async |path: &str, status: u16| {
         let response = server.client.get(format!("{}{path}", server.base)).send().await.expect("an answer");
         assert_eq!(response.status().as_u16(), status, "{path}");

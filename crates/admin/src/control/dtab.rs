@@ -125,15 +125,15 @@ impl DtabPage {
 impl Line<'_> {
     /// The branches of a union with bars, anything else as it is.
     fn parts(&self) -> Vec<Part> {
-        let texts = self.entry.dst.split(" & ").collect::<Vec<_>>();
-        let weight =
-            |text: &str| text.split_once(" * ").map_or(Some(1.0), |(weight, _)| weight.trim().parse::<f64>().ok());
-        let weights = texts.iter().map(|text| weight(text)).collect::<Option<Vec<_>>>();
+        let shown = self.entry.shown();
+        let texts = shown.split(" & ").collect::<Vec<_>>();
+        let weight = |text: &&str| text.split_once(" * ").and_then(|(weight, _)| weight.parse::<f64>().ok());
+        let weights = texts.iter().map(weight).collect::<Option<Vec<_>>>();
         // An alternative within a union has no share of its own.
-        let is_union = texts.len() > 1 && !self.entry.dst.contains(['|', '(']);
+        let is_union = texts.len() > 1 && !shown.contains(['|', '(']);
         let weights = weights.filter(|weights| is_union && weights.iter().sum::<f64>() > 0.0);
         let Some(weights) = weights else {
-            return vec![Part { text: self.entry.dst.clone(), width: None, is_first: true, is_new: false }];
+            return vec![Part { text: shown, width: None, is_first: true, is_new: false }];
         };
         let sum = weights.iter().sum::<f64>();
         let newest = newest(texts.iter().map(|text| format::tail(text)));

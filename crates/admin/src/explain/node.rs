@@ -2,16 +2,31 @@
 
 use serde::Deserialize;
 
+use crate::format;
+
 /// One entry of a dtab as text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct Entry {
     pub prefix: String,
     pub dst: String,
+    /// With every digit of its weights, where that is known.
+    #[serde(skip)]
+    pub exact: Option<String>,
 }
 
 impl Entry {
     pub(crate) fn text(&self) -> String {
-        format!("{} => {}", self.prefix, self.dst)
+        format!("{} => {}", self.prefix, self.shown())
+    }
+
+    /// Its destination as people write it.
+    pub(crate) fn shown(&self) -> String {
+        format::destination(self.exact.as_ref().unwrap_or(&self.dst))
+    }
+
+    /// The same in the words of a delegation, which rounds weights.
+    pub(crate) fn is_same(&self, other: &Entry) -> bool {
+        self.prefix == other.prefix && self.dst == other.dst
     }
 }
 

@@ -157,8 +157,8 @@ impl Reader<'_> {
     }
 
     fn by(&self, entry: &Entry) -> By {
-        let is_override = self.overrides.contains(entry);
-        let number = self.entries.iter().rposition(|known| known == entry).map(|at| at + 1);
+        let is_override = self.overrides.iter().any(|known| known.is_same(entry));
+        let number = self.entries.iter().rposition(|known| known.is_same(entry)).map(|at| at + 1);
         By::Entry { entry: entry.clone(), number: number.filter(|_| !is_override), is_override }
     }
 
@@ -363,7 +363,7 @@ mod tests {
     use super::*;
 
     fn entry(prefix: &str, dst: &str) -> Entry {
-        Entry { prefix: prefix.into(), dst: dst.into() }
+        Entry { prefix: prefix.into(), dst: dst.into(), exact: None }
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl DeployPage {
     /// What the entry says once the deploy is over.
     fn entry_now(&self) -> Option<String> {
         let change = self.deploy.change.as_ref()?;
-        Some(format!("{} => {}", self.deploy.entry, change.to))
+        Some(format!("{} => {}", self.deploy.entry, change.is()))
     }
 
     /// Who or what ended it: `Reverted`, `Aborted by ada`.

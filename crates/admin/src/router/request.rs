@@ -78,7 +78,7 @@ impl RequestPage {
         let attempt = self.request.last()?;
         let trace = self.explained.as_ref().ok()?.trace(&attempt.client)?;
         let used = trace.used.into_iter().map(|entry| {
-            let is_override = self.overrides.contains(&entry);
+            let is_override = self.overrides.iter().any(|known| known.is_same(&entry));
             (entry, is_override)
         });
         Some(Way { used: used.collect(), unused: trace.unused, transformers: trace.transformers })

@@ -105,7 +105,7 @@ fn before(seconds: i64) -> String {
 fn revision(version: &str, ago: i64, action: &str, entries: &[(&str, &str)], comment: Option<&str>) -> Revision {
     let value = json!({ "version": version, "time": before(ago), "author": "deploy 12 (ada)", "comment": comment, "action": action });
     let mut revision = serde_json::from_value::<Revision>(value).expect("a revision");
-    let entry = |(prefix, dst): &(&str, &str)| Entry { prefix: (*prefix).into(), dst: (*dst).into() };
+    let entry = |(prefix, dst): &(&str, &str)| Entry { prefix: (*prefix).into(), dst: (*dst).into(), exact: None };
     revision.entries = entries.iter().map(entry).collect();
     revision
 }
@@ -160,8 +160,8 @@ fn fleet(routers: usize) -> Fleet {
         let namespaces =
             ["external", "internal"].map(|name| (name, serves(name))).into_iter().collect::<BTreeMap<_, _>>();
         json!({
-            "router": if n % 3 == 0 { "outgoing".to_owned() } else { format!("router-eu-{n:02}") }, "process": format!("host-{n}:47{n}"),
-            "address": format!("10.196.0.{n}:53422"), "admin": (n % 2 == 0).then(|| format!("http://10.196.0.{n}:9990")),
+            "router": if n.is_multiple_of(3) { "outgoing".to_owned() } else { format!("router-eu-{n:02}") }, "process": format!("host-{n}:47{n}"),
+            "address": format!("10.196.0.{n}:53422"), "admin": n.is_multiple_of(2).then(|| format!("http://10.196.0.{n}:9990")),
             "since": before(3_000), "lastWord": before(if is_silent { 9 } else { 1 }),
             "state": if is_silent { "silent" } else { "live" }, "namespaces": namespaces,
         })

@@ -27,7 +27,7 @@ pub fn page(name: &str, headers: &HeaderMap) -> Option<Response> {
         version_now: Some("AAAAAAAAACg=".into()),
         namespace: Some("internal".into()),
         explained,
-        overrides: vec![Entry { prefix: "/host/world".into(), dst: "/tmp/world-v2".into() }],
+        overrides: vec![Entry { prefix: "/host/world".into(), dst: "/tmp/world-v2".into(), exact: None }],
     };
     Some(match name {
         "router" => overview(process(&[("outgoing", 5), ("incoming", 2), ("external", 1)], None), requests()),

@@ -160,7 +160,11 @@ async fn explained(router: &RouterSource, path: &str, dtab: &str) -> Result<Expl
 }
 
 fn entries(dtab: &Dtab) -> Vec<Entry> {
-    let entry = |dentry: &names::Dentry| Entry { prefix: dentry.prefix.to_string(), dst: dentry.dst.to_string() };
+    let entry = |dentry: &names::Dentry| Entry {
+        prefix: dentry.prefix.to_string(),
+        dst: dentry.dst.to_string(),
+        exact: Some(dentry.dst.show_exact()),
+    };
     dtab.entries().iter().map(entry).collect()
 }
 
