@@ -1,7 +1,7 @@
 //! What a client keeps: the names that are asked for, with their trees, and addresses by bound id.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::SystemTime,
 };
@@ -48,6 +48,8 @@ pub(super) struct Book {
     /// Those of bound ids that trees lead to. They outlive a connection, so that clients and pools of the
     /// data plane do, too.
     addrs: HashMap<Path, Publisher<Addr>>,
+    /// Bound ids whose addresses this stream told: they are not told again, so they stay until it says so.
+    told: HashSet<Path>,
     transformers: Vec<Arc<dyn Transformer>>,
     /// What some of the transformers read besides.
     others: Vec<Option<Live<BoundTree>>>,
@@ -62,7 +64,15 @@ impl Book {
         requests: mpsc::UnboundedReceiver<Request>,
     ) -> Book {
         let others = transformers.iter().map(|transformer| transformer.other()).collect();
-        Book { names: BTreeMap::new(), addrs: HashMap::new(), transformers, others, served, requests }
+        Book {
+            names: BTreeMap::new(),
+            addrs: HashMap::new(),
+            told: HashSet::new(),
+            transformers,
+            others,
+            served,
+            requests,
+        }
     }
 
     /// The next request. When a tree that transformers read has changed, everything is handed over
@@ -131,7 +141,13 @@ impl Book {
         }
     }
 
+    /// A stream begins: it tells everything anew.
+    pub(super) fn begin(&mut self) {
+        self.told.clear();
+    }
+
     pub(super) fn addr(&mut self, id: Path, state: State<Addr>) {
+        self.told.insert(id.clone());
         let addr = self.addrs.entry(id).or_insert_with(|| Live::channel(State::Pending).0);
         // What was known stays, until there is an answer.
         if !(state == State::Pending && matches!(addr.get(), State::Ok(_))) {
@@ -141,12 +157,14 @@ impl Book {
 
     /// The control plane does not tell the addresses of this id any more.
     pub(super) fn drop_addr(&mut self, id: &Path) {
+        self.told.remove(id);
         self.addrs.remove(id);
     }
 
-    /// Addresses that no tree leads to are forgotten.
+    /// Addresses of earlier streams that no tree leads to any more are forgotten.
     pub(super) fn tidy(&mut self) {
-        self.addrs.retain(|_, addr| !addr.is_closed());
+        let told = &self.told;
+        self.addrs.retain(|id, addr| told.contains(id) || !addr.is_closed());
     }
 
     /// Hands a name's tree over to whoever reads it.
@@ -231,5 +249,76 @@ pub(super) fn leads_to(tree: &BoundTree, into: &mut Vec<Path>) {
         NameTree::Alt(trees) => trees.iter().for_each(|tree| leads_to(tree, into)),
         NameTree::Union(branches) => branches.iter().for_each(|branch| leads_to(&branch.tree, into)),
         NameTree::Neg | NameTree::Fail | NameTree::Empty => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use names::Dtab;
+
+    use super::*;
+
+    fn read(text: &str) -> Path {
+        Path::read(text).unwrap()
+    }
+
+    fn book() -> (Book, mpsc::UnboundedSender<Request>) {
+        let (asks, asked) = mpsc::unbounded_channel();
+        (Book::new(Vec::new(), Live::channel(State::Pending).0, asked), asks)
+    }
+
+    fn bind(book: &mut Book, id: u64) -> Live<BoundTree> {
+        let (value, live) = Live::channel(State::Pending);
+        let key = Key { local: Dtab::empty(), path: read("/svc") };
+        book.note(Request::Bind { id, key, fed: Arc::new(Fed { value, extra: () }) });
+        live
+    }
+
+    fn leads(book: &mut Book, id: u64) {
+        let tree = book.tree(id, |leaf| Ok::<_, ()>(NameTree::Leaf(leaf(read("/#/a"), read("/"), None))));
+        tree.unwrap();
+    }
+
+    fn addr_of(live: &Live<BoundTree>) -> State<Addr> {
+        match live.get() {
+            State::Ok(NameTree::Leaf(bound)) => bound.addr.get(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A stream tells addresses once, and the name they came for may be gone by then.
+    #[test]
+    fn addresses_that_a_stream_told_stay_until_it_takes_them_back() {
+        let (mut book, _asks) = book();
+        book.begin();
+        book.addr(read("/#/a"), State::Ok(Addr::Neg));
+        leads(&mut book, 7);
+        book.tidy();
+        let live = bind(&mut book, 8);
+        leads(&mut book, 8);
+        assert_eq!(addr_of(&live), State::Ok(Addr::Neg));
+
+        book.note(Request::Unbind(8));
+        drop(live);
+        book.begin();
+        book.tidy();
+        assert!(book.addrs.is_empty(), "nobody reads what an earlier stream told");
+    }
+
+    #[test]
+    fn trees_and_addresses_outlive_a_stream_and_stay_the_same() {
+        let (mut book, _asks) = book();
+        book.begin();
+        let mut live = bind(&mut book, 1);
+        book.addr(read("/#/a"), State::Ok(Addr::Neg));
+        leads(&mut book, 1);
+        live.take();
+        book.begin();
+        book.tidy();
+        book.failed(1, "not now");
+        book.addr(read("/#/a"), State::Pending);
+        assert_eq!(addr_of(&live), State::Ok(Addr::Neg));
+        leads(&mut book, 1);
+        assert!(!live.has_changed(), "the same tree with the same addresses is no news");
     }
 }

@@ -159,6 +159,7 @@ struct Follow<'a> {
 
 impl Follow<'_> {
     async fn serve(&mut self, body: Incoming, identity: &Identity) -> End {
+        self.book.begin();
         self.unsent = self.book.ids().collect();
         let mut lines = Lines::new(body.into_data_stream());
         let mut heard = Instant::now();

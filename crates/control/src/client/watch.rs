@@ -47,6 +47,7 @@ struct Watch<'a> {
 
 /// Watches until something breaks.
 pub(super) async fn serve(task: &Task, book: &mut Book) -> End {
+    book.begin();
     let (events, mut told) = mpsc::channel(WAITING);
     let mut watch = Watch { task, book, streams: JoinSet::new(), names: HashMap::new(), addrs: HashMap::new(), events };
     let ids: Vec<u64> = watch.book.ids().collect();
