@@ -216,7 +216,9 @@ async fn written(response: Response, missing: Missing) -> anyhow::Result<Written
         Missing::IsUnexpected => expect(response, WRITTEN).await?,
     };
     let fleet = response.headers().get("l5d-fleet").and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(Written { version: etag(&response), fleet, laggards: None })
+    // A create has no ETag in the original, nor here for clients that know only that.
+    let version = etag(&response).or_else(|| Some(response.headers().get("l5d-version")?.to_str().ok()?.to_owned()));
+    Ok(Written { version, fleet, laggards: None })
 }
 
 fn etag(response: &Response) -> Option<String> {
