@@ -31,13 +31,20 @@
     return null;
   };
   const over = (a, b) => [0, 1, 2].map(i => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
+  // both once per element: a page has thousands, and each asks for all above it
+  const grounds = new Map(), opacities = new Map();
   const behind = e => {
-    const layers = [];
-    for (let p = e; p; p = p.parentElement) {
-      const c = read(getComputedStyle(p).backgroundColor);
-      if (c && c[3] > 0) { layers.push(c); if (c[3] === 1) break; }
+    if (!e) return [255, 255, 255, 1];
+    if (!grounds.has(e)) {
+      const c = read(getComputedStyle(e).backgroundColor);
+      grounds.set(e, c && c[3] === 1 ? c : c && c[3] > 0 ? over(c, behind(e.parentElement)) : behind(e.parentElement));
     }
-    return layers.reduceRight((under, layer) => over(layer, under), [255, 255, 255, 1]);
+    return grounds.get(e);
+  };
+  const opacity = e => {
+    if (!e) return 1;
+    if (!opacities.has(e)) opacities.set(e, +getComputedStyle(e).opacity * opacity(e.parentElement));
+    return opacities.get(e);
   };
   const light = c => { const [r, g, b] = c.map(v => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
   const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
@@ -46,8 +53,7 @@
     if (!boxed(e) || unseen(e) || e.closest('[disabled]') || ![...e.childNodes].some(n => n.nodeType === 3 && n.nodeValue.trim())) continue;
     const style = getComputedStyle(e), ink = read(e.ownerSVGElement ? style.fill : style.color);
     if (!ink) { wrong.push('cannot read the colour of ' + name(e)); continue; }
-    let opacity = ink[3]; for (let p = e; p; p = p.parentElement) opacity *= +getComputedStyle(p).opacity;
-    const ground = behind(e.ownerSVGElement ? e.ownerSVGElement.parentElement : e), value = ratio(over([...ink.slice(0, 3), opacity], ground), ground);
+    const ground = behind(e.ownerSVGElement ? e.ownerSVGElement.parentElement : e), value = ratio(over([...ink.slice(0, 3), ink[3] * opacity(e)], ground), ground);
     const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && +style.fontWeight >= 700);
     const told = e.tagName + e.className + value.toFixed(2);
     if (value < (large ? 3 : 4.5) && !seen.has(told)) { seen.add(told); wrong.push('contrast ' + value.toFixed(2) + ': ' + name(e)); }
