@@ -14,7 +14,7 @@ pub mod client;
 mod config;
 mod control;
 mod fleet;
-mod follow;
+pub mod follow;
 mod listen;
 mod metrics;
 mod pages;

@@ -131,6 +131,51 @@ fn a_version_is_never_served_before_its_trees() {
     assert!(watched > 10);
 }
 
+/// Names come and go while versions do: a new name is never behind what was served before it was asked for.
+#[test]
+fn new_names_are_not_behind_what_is_served() {
+    let namerd = Namerd::with_namespaces(json!({ "n": "/svc => /$/inet/127.0.0.1/1" }));
+    let routers = [Router::new(namerd.port(), "n", "a"), Router::new(namerd.port(), "n", "b")];
+    routers.iter().for_each(|router| router.serves("AAAAAAAAAAE="));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let bound = std::thread::scope(|scope| {
+        let binders: Vec<_> = routers
+            .iter()
+            .enumerate()
+            .map(|(seed, router)| {
+                let over = &over;
+                scope.spawn(move || {
+                    let (mut kept, mut count) = (std::collections::VecDeque::new(), seed);
+                    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                        count += 1;
+                        let version = u64::from_be_bytes(base64_bytes(&router.served().version.unwrap()));
+                        // Both routers ask for the same names, so that they share evaluations.
+                        let tree = router.bind(&format!("/svc/{}", count % 37));
+                        router.runtime.block_on(async { tree.clone().settled().await });
+                        let text = shown(&tree);
+                        let port = text["/$/inet/127.0.0.1/".len()..text.find('[').unwrap()].parse::<u64>();
+                        assert!(port.unwrap() >= version, "{version} was served, and then {text}");
+                        kept.push_back(tree);
+                        if kept.len() > count % 11 {
+                            kept.pop_front();
+                        }
+                    }
+                    count
+                })
+            })
+            .collect();
+        for port in 2..=200 {
+            namerd.put("n", &format!("/svc => /$/inet/127.0.0.1/{port}"));
+        }
+        let version = store::Version::from_number(200).to_string();
+        routers.iter().for_each(|router| router.serves(&version));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        binders.into_iter().map(|binder| binder.join().unwrap()).sum::<usize>()
+    });
+    println!("{bound} names bound during 200 writes");
+    assert!(bound > 20);
+}
+
 fn base64_bytes(text: &str) -> [u8; 8] {
     let version = store::Version::decode(text).unwrap().unwrap();
     version.number().to_be_bytes()
