@@ -259,6 +259,7 @@ pub fn serve() {
     let Ok(config) = std::env::var("SERVER_CONFIG") else { return };
     let config = serde_json::from_str(&config).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
         let server = match pipeline::Server::start(config, this()).await {
             Ok(server) => server,
             Err(error) => {
@@ -267,7 +268,6 @@ pub fn serve() {
             }
         };
         println!("serving on {}", server.address());
-        let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
         end.recv().await;
         server.stop().await;
     });
