@@ -13,7 +13,7 @@ use super::{Job, process};
 use crate::control::chain;
 
 /// From the registration until every router has heard of it.
-const SETTLES: Duration = Duration::from_secs(15);
+const SETTLES: Duration = Duration::from_secs(10);
 /// Wrong answers that may come after the first right one: workers learn one after the other.
 const LATE: u32 = 3;
 const ONE_ANSWER: Duration = Duration::from_secs(5);
