@@ -126,7 +126,7 @@ impl Session {
         let mut map = Map::new();
         for (key, value) in parameters {
             if map.insert(key.clone(), Value::String(value)).is_some() {
-                return Err(Failure::new(Exit::Usage, format!("parameter {key} is given twice")));
+                return Err(Failure::error(Exit::Usage, format!("parameter {key} is given twice")));
             }
         }
         self.pipeline.start(pipeline, map, by).await

@@ -69,7 +69,7 @@ pub fn read<T: DeserializeOwned>(source: &Source) -> anyhow::Result<T> {
 
 /// An error in a document, as every command reports it.
 pub fn refuse(source: &Source, problem: &Problem) -> anyhow::Error {
-    Failure::new(Exit::Failed, format!("{}: {problem}", source.name()))
+    Failure::error(Exit::Failed, format!("{}: {problem}", source.name()))
 }
 
 /// What is wrong with a document.

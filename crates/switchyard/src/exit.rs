@@ -42,7 +42,7 @@ pub struct Failure {
 
 impl Failure {
     /// As an `anyhow::Error`, so that `?` and `bail!` go on working around it.
-    pub fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Failure { exit, message: message.into(), detail: None })
     }
 

@@ -1,5 +1,7 @@
 //! The demo itself: what it says, what it leaves behind, and what it refuses.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::net::TcpListener;

@@ -1,6 +1,8 @@
 //! The hello/world application as a process: answers, setters, refusals, and an end that loses
 //! nothing.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::net::TcpListener;

@@ -1,6 +1,8 @@
 //! `namerctl` against the recorded behaviour of the original: each case of the vectors, with a
 //! control plane of our own behind a relay that records, or with a stub.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

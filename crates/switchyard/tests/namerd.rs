@@ -1,5 +1,7 @@
 //! `switchyard namerd` as a process: what it refuses, how it ends, and what survives `kill -9`.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The tutorial, word for word, by command line: the story that must always work.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::demo::{Demo, text_of};

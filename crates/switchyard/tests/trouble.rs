@@ -1,6 +1,8 @@
 //! What goes wrong: killed processes, two deploys at once, foreign edits, versions that do not
 //! work, repositories that are not there. Afterwards dtab, processes and pipeline agree.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::LIMIT;

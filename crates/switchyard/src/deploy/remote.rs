@@ -170,7 +170,7 @@ async fn expect(response: Response) -> anyhow::Result<Response> {
         .and_then(|value| Some(value.get("error")?.as_str()?.to_owned()))
         .unwrap_or_else(|| text.trim().to_owned());
     let message = if said.is_empty() { format!("unexpected response: {status}") } else { crate::output::safe(&said) };
-    Err(Failure::new(exit, message))
+    Err(Failure::error(exit, message))
 }
 
 async fn json<T: serde::de::DeserializeOwned>(response: Response) -> anyhow::Result<T> {

@@ -60,7 +60,7 @@ impl Located {
             let place = line.map(|line| format!(" (line {line})")).unwrap_or_default();
             format!("{}: {problem}{place}", source.name())
         });
-        Failure::new(Exit::Failed, lines.collect::<Vec<_>>().join("\nerror: "))
+        Failure::error(Exit::Failed, lines.collect::<Vec<_>>().join("\nerror: "))
     }
 }
 

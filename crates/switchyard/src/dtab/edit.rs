@@ -32,7 +32,7 @@ impl Edit {
         let before = session.control_plane.get(&self.namespace, Weights::Exact).await?;
         let by_flags = !self.set.is_empty() || !self.unset.is_empty();
         let text = if by_flags { self.changed(&before)? } else { in_editor(&self.namespace, &before)? };
-        let after = Dtab::read(&text).map_err(|error| Failure::new(Exit::Usage, error.message))?;
+        let after = Dtab::read(&text).map_err(|error| Failure::error(Exit::Usage, error.message))?;
         if after.show_exact() == read(&before)?.show_exact() {
             eprintln!("nothing changed");
             return Ok(Exit::Ok);
@@ -63,7 +63,7 @@ impl Edit {
         }
         for text in &self.set {
             let dentry = names::Dentry::read(text.trim().trim_end_matches(';'))
-                .map_err(|error| Failure::new(Exit::Usage, format!("--set {text}: {error}")))?;
+                .map_err(|error| Failure::error(Exit::Usage, format!("--set {text}: {error}")))?;
             let entry = super::remote::Entry { prefix: dentry.prefix.to_string(), dst: dentry.dst.show_exact() };
             match entries.iter_mut().rfind(|old| old.prefix == entry.prefix) {
                 Some(old) => *old = entry,
@@ -77,7 +77,7 @@ impl Edit {
 /// A prefix as the server shows it.
 fn shown_prefix(text: &str) -> anyhow::Result<String> {
     let prefix =
-        names::Prefix::read(text).map_err(|error| Failure::new(Exit::Usage, format!("--unset {text}: {error}")))?;
+        names::Prefix::read(text).map_err(|error| Failure::error(Exit::Usage, format!("--unset {text}: {error}")))?;
     Ok(prefix.to_string())
 }
 
@@ -108,7 +108,7 @@ fn in_editor(namespace: &str, before: &VersionedDtab) -> anyhow::Result<String> 
     let text = std::fs::read_to_string(file.path())?;
     if let Err(error) = Dtab::read(&text) {
         let kept = keep(namespace, &text)?;
-        return Err(Failure::new(
+        return Err(Failure::error(
             Exit::Usage,
             format!("{error}; nothing is changed, your text is kept in {}", kept.display()),
         ));

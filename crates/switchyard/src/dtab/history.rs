@@ -131,7 +131,7 @@ fn json_lines(input: &Input) -> anyhow::Result<String> {
 /// Dtab text, one entry a line, weights exact. The columns are not aligned: an entry must not
 /// differ because its neighbour's prefix got longer.
 fn text_lines(text: &str) -> anyhow::Result<String> {
-    let dtab = Dtab::read(text).map_err(|error| Failure::new(Exit::Usage, error.message))?;
+    let dtab = Dtab::read(text).map_err(|error| Failure::error(Exit::Usage, error.message))?;
     Ok(dtab.entries().iter().map(|entry| format!("{} => {} ;\n", entry.prefix, entry.dst.show_exact())).collect())
 }
 
@@ -199,7 +199,7 @@ impl Undo {
             note.comment = Some(format!("back to {}", wanted.version));
         }
         if wanted.action == "delete" {
-            return Err(Failure::new(
+            return Err(Failure::error(
                 Exit::Failed,
                 format!("at {} {} was deleted; `switchyard dtab delete` does that", wanted.version, self.namespace),
             ));

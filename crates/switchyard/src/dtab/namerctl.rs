@@ -23,7 +23,7 @@ pub fn main(arguments: &[OsString]) -> Exit {
             let result = run(&line);
             (line, result)
         }
-        Err(message) => (Line::default(), Err(Failure::new(Exit::Namerctl, message))),
+        Err(message) => (Line::default(), Err(Failure::error(Exit::Namerctl, message))),
     };
     match result {
         Ok(()) => Exit::Ok,
@@ -208,7 +208,7 @@ fn base_url(line: &Line) -> anyhow::Result<url::Url> {
 }
 
 fn fail<T>(message: impl Into<String>) -> anyhow::Result<T> {
-    Err(Failure::new(Exit::Namerctl, message))
+    Err(Failure::error(Exit::Namerctl, message))
 }
 
 fn usage(verb: Option<Verb>) -> String {

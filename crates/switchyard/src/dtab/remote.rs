@@ -191,7 +191,7 @@ impl ControlPlane {
         verb[..1].make_ascii_uppercase();
         self.http.execute(request).await.map_err(|error| {
             let error = error.without_url();
-            Failure::new(Exit::Failed, format!("{verb} \"{url}\": {}", web::chain(&error)))
+            Failure::error(Exit::Failed, format!("{verb} \"{url}\": {}", web::chain(&error)))
         })
     }
 }
@@ -228,7 +228,7 @@ fn etag(response: &Response) -> Option<String> {
 
 async fn expect_found(response: Response, wanted: &[StatusCode]) -> anyhow::Result<Response> {
     if response.status() == StatusCode::NOT_FOUND {
-        return Err(Failure::new(Exit::Failed, "resource was not found by ID or name"));
+        return Err(Failure::error(Exit::Failed, "resource was not found by ID or name"));
     }
     expect(response, wanted).await
 }

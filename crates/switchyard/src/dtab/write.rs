@@ -83,7 +83,7 @@ impl Input {
         if text.starts_with(['{', '[']) {
             if text.starts_with('[') {
                 let message = "json: cannot unmarshal array into Go value of type namer.VersionedDtab";
-                return Err(Failure::new(Exit::Usage, message));
+                return Err(Failure::error(Exit::Usage, message));
             }
             let input: VersionedDtab = serde_json::from_str(&text)?;
             let version = Some(input.version).filter(|version| !version.is_empty());
@@ -113,7 +113,7 @@ fn read_text(file: &str) -> anyhow::Result<String> {
             std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
             _ => error.to_string(),
         };
-        Failure::new(Exit::Failed, format!("open {file}: {reason}"))
+        Failure::error(Exit::Failed, format!("open {file}: {reason}"))
     })
 }
 
