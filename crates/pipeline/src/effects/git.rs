@@ -97,7 +97,7 @@ fn text(bytes: Vec<u8>) -> Result<String, String> {
 fn git(directory: &Path) -> Command {
     let mut command = Command::new("git");
     command.current_dir(directory).stdin(Stdio::null()).kill_on_drop(true);
-    // A group of its own: what git starts (ssh, remote helpers) is ended with it.
+    // A group of its own: what git starts (ssh, git-remote-https) is ended with it.
     command.process_group(0);
     command
         .env("GIT_TERMINAL_PROMPT", "0")
