@@ -19,7 +19,7 @@ use http1::{Body, Form, HeadError, Limits, Method, Progress, RequestHead, parse_
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::exchange;
+use crate::exchange::{self, Exchange, Settled};
 use crate::failure::{Failure, Kind, Manner};
 use crate::forwarded::Forwarder;
 use crate::metrics::Life;
@@ -117,24 +117,48 @@ impl Drop for Connection {
 impl Connection {
     async fn run(&mut self) -> Next {
         loop {
-            let next = match self.next().await {
-                Ok(Taken::Request(request, out)) => {
+            let taken = if self.carry.is_empty() { Taken::Partial } else { self.take_carried() };
+            let taken = match taken {
+                Taken::Partial => match self.read().await {
+                    Ok(taken) => taken,
+                    Err(_) => return Next::Close,
+                },
+                taken => taken,
+            };
+            let next = match taken {
+                Taken::Request(request, out) => {
                     self.life.requests += 1;
                     self.slot.set(None);
-                    exchange::run(self, request, out).await
+                    match Exchange::new(self, request, out) {
+                        // The usual case is settled here: what takes longer is boxed, so that an idle
+                        // connection does not carry its weight.
+                        Ok(mut exchange) => {
+                            let settled = match exchange.dispatch() {
+                                Some(mut flight) => {
+                                    let upstream = &mut flight.upstream;
+                                    let event = poll_fn(|context| exchange.poll_event(upstream, context)).await;
+                                    exchange.settle(flight, event)
+                                }
+                                None => Settled::Begin,
+                            };
+                            let (end, next) = match settled {
+                                Settled::Done(end, next) => (end, next),
+                                Settled::Delivering(delivering) => Box::pin(exchange.deliver(*delivering)).await,
+                                Settled::Unclear(flight) => Box::pin(exchange.go(Some(flight))).await,
+                                Settled::Begin => Box::pin(exchange.go(None)).await,
+                            };
+                            exchange.conclude(&end);
+                            next
+                        }
+                        Err((request, out)) => Box::pin(exchange::refuse(self, request, out)).await,
+                    }
                 }
-                Ok(Taken::Failed(failure, ending)) => {
+                Taken::Failed(failure, ending) => {
                     self.life.requests += 1;
-                    self.answer(&failure, ending).await
+                    Box::pin(self.answer(&failure, ending)).await
                 }
-                Ok(Taken::Refused(error)) => {
-                    let mut out = self.worker.take_buffer();
-                    write_refusal(&mut out, error.status());
-                    let written = self.stream.write_all(&out).await;
-                    self.worker.give_buffer(out);
-                    if written.is_ok() { Next::Linger } else { Next::Close }
-                }
-                Ok(Taken::Partial) | Err(_) => Next::Close,
+                Taken::Refused(error) => Box::pin(self.refuse(error)).await,
+                Taken::Partial => Next::Close,
             };
             if next != Next::Request {
                 return next;
@@ -142,13 +166,19 @@ impl Connection {
         }
     }
 
-    /// The next request. `Partial` is the end of the connection.
-    async fn next(&mut self) -> io::Result<Taken> {
+    /// Answers what is no request.
+    async fn refuse(&mut self, error: HeadError) -> Next {
+        let mut out = self.worker.take_buffer();
+        write_refusal(&mut out, error.status());
+        let written = self.stream.write_all(&out).await;
+        self.sent(out.len());
+        self.worker.give_buffer(out);
+        if written.is_ok() { Next::Linger } else { Next::Close }
+    }
+
+    /// Reads until there is a request. `Partial` is the end of the connection.
+    async fn read(&mut self) -> io::Result<Taken> {
         if !self.carry.is_empty() {
-            let taken = self.take_carried();
-            if !matches!(taken, Taken::Partial) {
-                return Ok(taken);
-            }
             self.slot.set(Some(self.worker.coarse_now() + HEAD_TIMEOUT));
         }
         loop {

@@ -13,7 +13,8 @@ use http1::{
 use tokio::io::AsyncWrite;
 
 use crate::classify::Class;
-use crate::connection::Next;
+use crate::client::Picked;
+use crate::connection::{Ending, Next};
 use crate::context;
 use crate::exchange::{Arrived, End, Exchange};
 use crate::failure::{Failure, Kind};
@@ -43,49 +44,89 @@ enum Ended {
     ClientGone,
 }
 
+/// An answer on its way to the client.
+pub(crate) struct Delivering {
+    upstream: Upstream,
+    picked: Picked,
+    way: Way,
+    end: End,
+    class: Class,
+    keep_alive: bool,
+    stage: Stage,
+}
+
+/// How the rest of an answer goes.
+enum Stage {
+    Body,
+    Tunnel,
+    /// Its body is malformed from the start, and nothing was sent yet: the client is told instead.
+    Refused(BodyError),
+    /// Its body is malformed, and a part of it was sent.
+    Cut,
+}
+
 impl Exchange<'_> {
-    /// Sends the answer to the client.
-    pub(crate) async fn deliver(&mut self, arrived: Arrived, class: Class) -> (End, Next) {
+    /// Sends the answer to the client; `Err` is what cannot go without waiting.
+    #[inline]
+    pub(crate) fn begin_delivery(&mut self, arrived: Arrived, class: Class) -> Result<(End, Next), Box<Delivering>> {
         let worker = self.connection.worker.clone();
         let now = worker.now();
-        self.connection.slot.set(None);
+        let patience = self.connection.ended.then_some(now + HALF_CLOSED);
+        self.connection.slot.set(patience);
         self.count_answer(&arrived, class, now);
         let answer_failed = arrived.answer.status >= 500;
         self.record.keep_head(&worker, &self.out, &self.request, answer_failed);
-        let Arrived { mut upstream, picked, place, answer, .. } = arrived;
+        let Arrived { upstream, picked, place, answer, .. } = arrived;
         let nanos = now.saturating_sub(self.request.started);
         let end = End::Answered { status: answer.status, class, nanos };
         let complete = self.request.is_complete() && self.overflow.is_empty();
         let keep_alive = self.request.keep_alive && complete && !worker.is_draining() && !self.connection.ended;
-        let begun = match &place {
+        let (stage, way, keep_alive) = match &place {
             Place::Read(length) => worker.with_read(*length, |bytes| self.begin(bytes, false, class, keep_alive)),
             Place::Kept { bytes, ended } => self.begin(bytes, *ended, class, keep_alive),
         };
         if let Place::Kept { bytes, .. } = place {
             worker.give_buffer(bytes);
         }
-        let Begun { mut way, keep_alive, is_tunnel } = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                // Nothing was sent yet, so there can be an answer that says so.
-                picked.release(balance::Outcome::Failure, now);
-                self.out.clear();
+        let over = matches!(stage, Stage::Body) && way.is_over && self.sent == self.out.len();
+        let delivering = Delivering { upstream, picked, way, end, class, keep_alive, stage };
+        if over {
+            return Ok(self.finish(delivering, Ended::Whole));
+        }
+        Err(Box::new(delivering))
+    }
+
+    /// Sends the rest of an answer.
+    pub(crate) async fn deliver(&mut self, mut delivering: Delivering) -> (End, Next) {
+        let ended = match &delivering.stage {
+            Stage::Body => {
+                let Delivering { way, upstream, .. } = &mut delivering;
+                poll_fn(|context| self.poll_way(way, upstream, context)).await
+            }
+            Stage::Cut => Ended::Cut,
+            Stage::Refused(error) => {
+                let now = self.connection.worker.now();
                 let failure = Failure::new(Kind::Response, error.to_string());
-                let ending = crate::connection::Ending { method: self.request.method, keep_alive };
+                delivering.picked.release(balance::Outcome::Failure, now);
+                self.out.clear();
+                let ending = Ending { method: self.request.method, keep_alive: delivering.keep_alive };
                 let next = self.connection.write_failure(&failure, ending).await;
                 return (End::Failed(failure), next);
             }
+            Stage::Tunnel => {
+                let next = self.tunnel(delivering.upstream).await;
+                delivering.picked.release(delivering.class.outcome(), self.connection.worker.now());
+                return (delivering.end, next);
+            }
         };
-        if is_tunnel {
-            let next = self.tunnel(upstream).await;
-            picked.release(class.outcome(), worker.now());
-            return (end, next);
-        }
-        let ended = if way.is_over && self.sent == self.out.len() {
-            Ended::Whole
-        } else {
-            poll_fn(|context| self.poll_way(&mut way, &mut upstream, context)).await
-        };
+        self.finish(delivering, ended)
+    }
+
+    #[inline]
+    fn finish(&mut self, delivering: Delivering, ended: Ended) -> (End, Next) {
+        let Delivering { upstream, picked, way, end, class, keep_alive, .. } = delivering;
+        let worker = &self.connection.worker;
+        let complete = self.request.is_complete() && self.overflow.is_empty();
         let next = match ended {
             Ended::Whole if keep_alive => Next::Request,
             Ended::Whole if complete => Next::Close,
@@ -96,21 +137,19 @@ impl Exchange<'_> {
             }
             Ended::ClientGone => Next::Close,
         };
-        let later = if matches!(ended, Ended::Whole) { worker.coarse_now() } else { worker.now() };
-        let complete = self.request.is_complete() && self.overflow.is_empty() && !self.refuses;
-        if matches!(ended, Ended::Whole) && way.reusable && complete && self.request.version == Version::Http11 {
+        let is_whole = matches!(ended, Ended::Whole);
+        let later = if is_whole { worker.coarse_now() } else { worker.now() };
+        let outcome = if matches!(ended, Ended::Cut) { balance::Outcome::Failure } else { class.outcome() };
+        let http11 = self.request.version == Version::Http11;
+        if is_whole && way.reusable && complete && !self.refuses && http11 {
             picked.endpoint.give_back(upstream, later);
         }
-        let outcome = match ended {
-            Ended::Cut => balance::Outcome::Failure,
-            Ended::Whole | Ended::ClientGone => class.outcome(),
-        };
         picked.release(outcome, later);
         (end, next)
     }
 
     /// Writes the head and what there is of the body; what the kernel does not take stays in `out`.
-    fn begin(&mut self, bytes: &[u8], ended: bool, class: Class, keep_alive: bool) -> Result<Begun, BodyError> {
+    fn begin(&mut self, bytes: &[u8], ended: bool, class: Class, keep_alive: bool) -> (Stage, Way, bool) {
         let worker = self.connection.worker.clone();
         let mut head = worker.response.borrow_mut();
         let measured = ended && head.body == BodyKind::UntilClose;
@@ -126,27 +165,37 @@ impl Exchange<'_> {
         let mut way = Way { body: Body::new(head.body), delivery, is_over: false, reusable: head.keep_alive };
         if head.is_tunnel {
             self.out.extend_from_slice(rest);
-            return Ok(Begun { way, keep_alive: false, is_tunnel: true });
+            return (Stage::Tunnel, way, false);
         }
-        if rest.len() <= COPY || delivery != Delivery::Same {
-            let used = way.take(rest, &mut self.out)?;
-            way.reusable &= used == rest.len();
-            self.write_now(&[]);
-        } else {
-            let run = way.body.next(rest, Form::Pass)?;
-            way.is_over = run.done;
-            let data = &rest[run.start..run.end];
-            let written = self.write_now(data);
-            self.out.extend_from_slice(&data[written..]);
-            if run.consumed < rest.len() && !run.done {
-                let used = way.take(&rest[run.consumed..], &mut self.out)?;
-                way.reusable &= run.consumed + used == rest.len();
-            } else {
-                way.reusable &= run.consumed == rest.len();
+        let stage = if rest.len() <= COPY || delivery != Delivery::Same {
+            match way.take(rest, &mut self.out) {
+                Ok(used) => {
+                    way.reusable &= used == rest.len();
+                    self.write_now(&[]);
+                    Stage::Body
+                }
+                Err(error) => Stage::Refused(error),
             }
-        }
+        } else {
+            match way.body.next(rest, Form::Pass) {
+                Ok(run) => {
+                    let written = self.write_now(&rest[run.start..run.end]);
+                    self.out.extend_from_slice(&rest[run.start + written..run.end]);
+                    way.is_over = run.done;
+                    let more = &rest[run.consumed..];
+                    match if run.done { Ok(0) } else { way.take(more, &mut self.out) } {
+                        Ok(used) => {
+                            way.reusable &= used == more.len();
+                            Stage::Body
+                        }
+                        Err(_) => Stage::Cut,
+                    }
+                }
+                Err(error) => Stage::Refused(error),
+            }
+        };
         way.is_over |= way.body.is_done();
-        Ok(Begun { way, keep_alive, is_tunnel: false })
+        (stage, way, keep_alive)
     }
 
     #[inline]
@@ -316,13 +365,6 @@ impl Exchange<'_> {
         }
         Next::Close
     }
-}
-
-/// What `begin` found.
-struct Begun {
-    way: Way,
-    keep_alive: bool,
-    is_tunnel: bool,
 }
 
 impl Way {

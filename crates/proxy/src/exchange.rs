@@ -18,12 +18,14 @@ use tokio::io::AsyncWriteExt;
 use crate::classify::{Asked, Class};
 use crate::client::{CONNECT_REQUEUES, Picked};
 use crate::connection::{Connection, Ending, Next};
+use crate::deliver::Delivering;
 use crate::failure::{Failure, Kind};
 use crate::name::Drawn;
 use crate::pool::{Endpoint, NoConnection, Upstream};
 use crate::record::Record;
 use crate::request::Request;
-use crate::wire::{Answer, Broken, Place};
+use crate::server::UnderWay;
+use crate::wire::{Answer, Broken, Event, Parsed, Place};
 
 pub(crate) struct Exchange<'a> {
     pub connection: &'a mut Connection,
@@ -41,6 +43,7 @@ pub(crate) struct Exchange<'a> {
     pub refuses: bool,
     pub record: Record,
     total_ends: Option<u64>,
+    _under_way: UnderWay,
 }
 
 /// An answer's head has arrived; it lies in the worker's parser.
@@ -75,87 +78,158 @@ pub(crate) enum End {
     Gone,
 }
 
-/// Exchanges one request; the connection is at its next request afterwards, or closes.
-pub(crate) async fn run(connection: &mut Connection, request: Request, out: Vec<u8>) -> Next {
-    let server = connection.server.clone();
-    let name = request.name.clone();
-    let started = request.started;
-    let Some(_under_way) = server.admit() else {
-        return refuse(connection, request, out).await;
-    };
-    server.requests.pending.inc();
-    name.service.requests.pending.inc();
-    let total_ends = name.service.settings.total_timeout.map(|limit| started + limit.as_nanos() as u64);
-    let mut exchange = Exchange {
-        connection,
-        request,
-        out,
-        sent: 0,
-        overflow: Vec::new(),
-        overflow_sent: 0,
-        has_streamed: false,
-        refuses: false,
-        record: Record::default(),
-        total_ends,
-    };
-    let (end, next) = exchange.go().await;
-    exchange.connection.slot.set(None);
-    let Exchange { connection, out, overflow, record, .. } = exchange;
-    connection.worker.give_buffer(out);
-    connection.worker.give_buffer(overflow);
-    server.requests.pending.dec();
-    name.service.requests.pending.dec();
-    match &end {
-        End::Answered { status, class, nanos } => {
-            server.requests.answered(class.is_success(), *nanos);
-            name.service.requests.answered(class.is_success(), *nanos);
-            server.statuses.count(*status, *nanos);
+/// A request that went out on a connection.
+pub(crate) struct Flight {
+    pub upstream: Upstream,
+    pub picked: Picked,
+    pub drawn: Drawn,
+    pub dispatched: u64,
+    pub attempt_ends: Option<u64>,
+}
+
+/// What the first event of a flight led to.
+pub(crate) enum Settled {
+    Done(End, Next),
+    /// The answer's body goes on.
+    Delivering(Box<Delivering>),
+    /// Anything else, to be dealt with at length.
+    Unclear(Box<(Flight, Event)>),
+    /// Nothing was sent yet.
+    Begin,
+}
+
+impl<'a> Exchange<'a> {
+    /// The exchange of one request; `Err` gives it back if the server takes no more.
+    pub(crate) fn new(
+        connection: &'a mut Connection,
+        request: Request,
+        out: Vec<u8>,
+    ) -> Result<Exchange<'a>, (Request, Vec<u8>)> {
+        let server = &connection.server;
+        let Some(under_way) = server.admit() else {
+            return Err((request, out));
+        };
+        server.requests.pending.inc();
+        let service = &request.name.service;
+        service.requests.pending.inc();
+        let total_ends = service.settings.total_timeout.map(|limit| request.started + limit.as_nanos() as u64);
+        Ok(Exchange {
+            connection,
+            request,
+            out,
+            sent: 0,
+            overflow: Vec::new(),
+            overflow_sent: 0,
+            has_streamed: false,
+            refuses: false,
+            record: Record::default(),
+            total_ends,
+            _under_way: under_way,
+        })
+    }
+
+    /// The usual case: name bound, request whole, a connection idle. Sends it; `None`: not the usual case.
+    #[inline]
+    pub(crate) fn dispatch(&mut self) -> Option<Flight> {
+        if !self.request.is_complete() || self.request.ends_here {
+            return None;
         }
-        End::Failed(failure) => {
-            let nanos = connection.worker.now().saturating_sub(started);
-            server.requests.answered(failure.kind.status() < 500, nanos);
-            name.service.requests.failed(failure.kind.exceptions(), nanos);
-            server.statuses.count(failure.kind.status(), nanos);
+        let drawn = self.request.drawn.take()?;
+        let now = self.request.started;
+        let client = &drawn.leaf.client;
+        let picked = if drawn.is_ready(now) == Some(true) { client.pick(now) } else { None };
+        let look = !self.request.method.is_idempotent();
+        let Some((picked, mut upstream)) = picked.and_then(|picked| {
+            let upstream = picked.endpoint.reuse(now, look)?;
+            Some((picked, upstream))
+        }) else {
+            self.request.drawn = Some(drawn);
+            return None;
+        };
+        self.request.name.service.deposit(now);
+        self.record.begin(&drawn, &picked.endpoint, now);
+        let attempt_ends = self.send(&mut upstream, client.settings.attempt_timeout);
+        Some(Flight { upstream, picked, drawn, dispatched: now, attempt_ends })
+    }
+
+    /// The usual end: the first that comes is the answer's head, and all of the answer can be passed on.
+    #[inline]
+    pub(crate) fn settle(&mut self, mut flight: Flight, event: Event) -> Settled {
+        let Event::Read(read @ 1..) = event else {
+            return Settled::Unclear(Box::new((flight, event)));
+        };
+        let worker = self.connection.worker.clone();
+        let parsed = worker.with_read(read, |bytes| self.parse_bytes(bytes, false));
+        let Ok(Parsed::Final(answer)) = parsed else {
+            return Settled::Unclear(Box::new((flight, event)));
+        };
+        let class = self.asked().answered(answer.status, answer.says_retryable);
+        if answer.nack.is_some() || class == Class::Retryable {
+            return Settled::Unclear(Box::new((flight, event)));
         }
-        End::Gone => {
-            let nanos = connection.worker.now().saturating_sub(started);
-            server.requests.failed(&["com.twitter.finagle.ChannelClosedException"], nanos);
-            name.service.requests.failed(&["com.twitter.finagle.CancelledRequestException"], nanos);
-            server.statuses.error(nanos);
+        flight.upstream.received(read);
+        let Flight { upstream, picked, drawn, dispatched, .. } = flight;
+        let arrived = Arrived { upstream, picked, drawn, place: Place::Read(read), answer, dispatched };
+        match self.begin_delivery(arrived, class) {
+            Ok((end, next)) => Settled::Done(end, next),
+            Err(delivering) => Settled::Delivering(delivering),
         }
     }
-    record.finish(connection, &name, started, &end);
-    next
-}
 
-/// More requests than the server may have under way.
-async fn refuse(connection: &mut Connection, request: Request, out: Vec<u8>) -> Next {
-    connection.worker.give_buffer(out);
-    connection.server.nacks.inc();
-    let ending = Ending { method: request.method, keep_alive: request.keep_alive && request.is_complete() };
-    let text = "Request was not processed by the server due to an error and is safe to retry";
-    connection.write_failure(&Failure::new(Kind::Overload, text), ending).await
-}
+    /// Counts what was exchanged, and gives the connection back.
+    #[inline]
+    pub(crate) fn conclude(self, end: &End) {
+        let Exchange { connection, request, out, overflow, record, .. } = self;
+        let (server, worker) = (&connection.server, &connection.worker);
+        let (service, started) = (&request.name.service, request.started);
+        connection.slot.set(None);
+        worker.give_buffer(out);
+        worker.give_buffer(overflow);
+        server.requests.pending.dec();
+        service.requests.pending.dec();
+        match end {
+            End::Answered { status, class, nanos } => {
+                server.requests.answered(class.is_success(), *nanos);
+                service.requests.answered(class.is_success(), *nanos);
+                server.statuses.count(*status, *nanos);
+            }
+            End::Failed(failure) => {
+                let nanos = worker.now().saturating_sub(started);
+                server.requests.answered(failure.kind.status() < 500, nanos);
+                service.requests.failed(failure.kind.exceptions(), nanos);
+                server.statuses.count(failure.kind.status(), nanos);
+            }
+            End::Gone => {
+                let nanos = worker.now().saturating_sub(started);
+                server.requests.failed(&["com.twitter.finagle.ChannelClosedException"], nanos);
+                service.requests.failed(&["com.twitter.finagle.CancelledRequestException"], nanos);
+                server.statuses.error(nanos);
+            }
+        }
+        record.finish(connection, &request.name, started, end);
+    }
 
-impl Exchange<'_> {
-    async fn go(&mut self) -> (End, Next) {
-        if !self.request.is_complete()
-            && let Err(stop) = self.begin_body().await
-        {
-            return self.stop(stop).await;
+    /// The exchange at length: from the start, or from what came of the first dispatch.
+    pub(crate) async fn go(&mut self, first: Option<Box<(Flight, Event)>>) -> (End, Next) {
+        if first.is_none() {
+            if !self.request.is_complete()
+                && let Err(stop) = self.begin_body().await
+            {
+                return self.stop(stop).await;
+            }
+            if self.request.ends_here {
+                return match self.answer_trace().await {
+                    Ok(ended) => ended,
+                    Err(stop) => self.stop(stop).await,
+                };
+            }
+            self.request.name.service.deposit(self.request.started);
         }
-        if self.request.ends_here {
-            return match self.answer_trace().await {
-                Ok(ended) => ended,
-                Err(stop) => self.stop(stop).await,
-            };
-        }
-        let name = self.request.name.clone();
-        name.service.deposit(self.request.started);
+        let mut first = first;
         let mut backoffs = None;
         let mut retries = 0;
         let ended = loop {
-            let (class, arrived) = match self.attempt().await {
+            let (class, arrived) = match self.attempt(first.take()).await {
                 Ok(arrived) => {
                     let class = self.asked().answered(arrived.answer.status, arrived.answer.says_retryable);
                     (class, Ok(arrived))
@@ -172,12 +246,15 @@ impl Exchange<'_> {
                 continue;
             }
             break match arrived {
-                Ok(arrived) => self.deliver(arrived, class).await,
+                Ok(arrived) => match self.begin_delivery(arrived, class) {
+                    Ok(ended) => ended,
+                    Err(delivering) => self.deliver(*delivering).await,
+                },
                 Err(failure) => self.stop(Stop::Failure(failure)).await,
             };
         };
         if retries > 0 {
-            name.service.retries_each.record(retries);
+            self.request.name.service.retries_each.record(retries);
         }
         ended
     }
@@ -217,53 +294,67 @@ impl Exchange<'_> {
     }
 
     /// Draws a leaf, unless one is drawn, and gets an answer's head from one of its endpoints.
-    async fn attempt(&mut self) -> Result<Arrived, Stop> {
+    async fn attempt(&mut self, first: Option<Box<(Flight, Event)>>) -> Result<Arrived, Stop> {
         let worker = self.connection.worker.clone();
         let mut now = worker.coarse_now();
-        let drawn = self.drawn().await?;
+        let (drawn, mut first) = match first.map(|first| *first) {
+            Some((flight, event)) => {
+                let Flight { upstream, picked, drawn, dispatched, attempt_ends } = flight;
+                (drawn, Some((upstream, picked, dispatched, attempt_ends, Some(event))))
+            }
+            None => (self.drawn().await?, None),
+        };
         let leaf = drawn.leaf.clone();
         let client = &leaf.client;
         let (mut connects, mut requeues, mut limit) = (0, 0, None);
         let mut fresh = false;
         loop {
-            let Some(picked) = client.pick(now) else {
-                let dtab = &self.connection.server.router.settings.dtab;
-                let name = &self.request.name;
-                return Err(Stop::Failure(Failure::unbound(&name.service.name, dtab, &name.local)));
+            let (mut upstream, picked, dispatched, attempt_ends, event) = match first.take() {
+                Some(first) => first,
+                None => {
+                    let Some(picked) = client.pick(now) else {
+                        let dtab = &self.connection.server.router.settings.dtab;
+                        let name = &self.request.name;
+                        return Err(Stop::Failure(Failure::unbound(&name.service.name, dtab, &name.local)));
+                    };
+                    let endpoint = picked.endpoint.clone();
+                    let look = !self.request.method.is_idempotent();
+                    let reused = if fresh { None } else { endpoint.reuse(now, look) };
+                    let mut upstream = match reused {
+                        Some(upstream) => upstream,
+                        None => match self.connect(&drawn, &endpoint, fresh).await {
+                            Ok(upstream) => upstream,
+                            Err(failure) => {
+                                now = worker.now();
+                                let refused = failure.kind == Kind::Connect;
+                                picked.release(if refused { Outcome::Failure } else { Outcome::Ignored }, now);
+                                if refused && connects < CONNECT_REQUEUES && self.has_time(now) {
+                                    if client.is_open(now) {
+                                        connects += 1;
+                                        client.metrics.requeues.inc();
+                                        continue;
+                                    }
+                                    client.metrics.not_open.inc();
+                                }
+                                return Err(Stop::Failure(failure));
+                            }
+                        },
+                    };
+                    let dispatched = if upstream.reused { now } else { worker.now() };
+                    self.record.begin(&drawn, &endpoint, dispatched);
+                    let attempt_ends = self.send(&mut upstream, client.settings.attempt_timeout);
+                    (upstream, picked, dispatched, attempt_ends, None)
+                }
             };
             let endpoint = picked.endpoint.clone();
-            let look = !self.request.method.is_idempotent();
-            let reused = if fresh { None } else { endpoint.reuse(now, look) };
-            let mut upstream = match reused {
-                Some(upstream) => upstream,
-                None => match self.connect(&drawn, &endpoint, fresh).await {
-                    Ok(upstream) => upstream,
-                    Err(failure) => {
-                        now = worker.now();
-                        let refused = failure.kind == Kind::Connect;
-                        picked.release(if refused { Outcome::Failure } else { Outcome::Ignored }, now);
-                        if refused && connects < CONNECT_REQUEUES && self.has_time(now) {
-                            if client.is_open(now) {
-                                connects += 1;
-                                client.metrics.requeues.inc();
-                                continue;
-                            }
-                            client.metrics.not_open.inc();
-                        }
-                        return Err(Stop::Failure(failure));
-                    }
-                },
-            };
-            let dispatched = if upstream.reused { now } else { worker.now() };
-            self.record.begin(&drawn, &endpoint, dispatched);
             let was_reused = upstream.reused;
-            let broken = match self.converse(&mut upstream, client.settings.attempt_timeout).await {
+            let broken = match self.converse(&mut upstream, attempt_ends, event).await {
                 Ok((place, answer)) => {
                     let Some(retry) = answer.nack else {
-                        let drawn = Drawn { leaf: leaf.clone(), share: drawn.share };
                         if requeues > 0 {
                             client.metrics.requeues_each.record(requeues);
                         }
+                        let drawn = Drawn { leaf: leaf.clone(), share: drawn.share };
                         return Ok(Arrived { upstream, picked, drawn, place, answer, dispatched });
                     };
                     Broken::Nacked { retry }
@@ -491,4 +582,13 @@ enum Resend {
     Stale,
     /// Surely not taken.
     Unsent,
+}
+
+/// More requests than the server may have under way.
+pub(crate) async fn refuse(connection: &mut Connection, request: Request, out: Vec<u8>) -> Next {
+    connection.worker.give_buffer(out);
+    connection.server.nacks.inc();
+    let ending = Ending { method: request.method, keep_alive: request.keep_alive && request.is_complete() };
+    let text = "Request was not processed by the server due to an error and is safe to retry";
+    connection.write_failure(&Failure::new(Kind::Overload, text), ending).await
 }

@@ -84,24 +84,31 @@ pub(crate) enum Event {
 }
 
 impl Exchange<'_> {
-    /// Sends the request and waits for a final answer's head, which is then in the worker's parser.
-    pub(crate) async fn converse(
-        &mut self,
-        upstream: &mut Upstream,
-        attempt_timeout: Option<Duration>,
-    ) -> Result<(Place, Answer), Broken> {
+    /// Sends as much of the request as goes at once, and sets the deadlines; gives that of the attempt.
+    #[inline]
+    pub(crate) fn send(&mut self, upstream: &mut Upstream, attempt_timeout: Option<Duration>) -> Option<u64> {
         (self.sent, self.refuses) = (0, false);
         upstream.life.requests += 1;
         self.send_now(upstream);
         let attempt_ends = attempt_timeout.map(|limit| self.connection.worker.now() + limit.as_nanos() as u64);
-        let ends = attempt_ends.into_iter().chain(self.total_ends()).min();
-        if ends.is_some() || self.connection.ended {
-            self.arm(ends);
-        }
+        self.arm(attempt_ends);
+        attempt_ends
+    }
+
+    /// Waits for a final answer's head, which is then in the worker's parser. `event` has happened already.
+    pub(crate) async fn converse(
+        &mut self,
+        upstream: &mut Upstream,
+        attempt_ends: Option<u64>,
+        mut event: Option<Event>,
+    ) -> Result<(Place, Answer), Broken> {
         let mut kept = Vec::new();
         let mut interims = 0;
         loop {
-            let event = poll_fn(|context| self.poll_event(upstream, context)).await;
+            let event = match event.take() {
+                Some(event) => event,
+                None => poll_fn(|context| self.poll_event(upstream, context)).await,
+            };
             let read = match event {
                 Event::Read(0) | Event::Closed => return self.closed(kept),
                 Event::Read(read) => read,
@@ -110,7 +117,7 @@ impl Exchange<'_> {
                 Event::Due => match self.due(attempt_ends) {
                     Some(broken) => return Err(broken),
                     None => {
-                        self.arm(ends);
+                        self.arm(attempt_ends);
                         continue;
                     }
                 },
@@ -169,7 +176,7 @@ impl Exchange<'_> {
     }
 
     #[inline]
-    fn parse_bytes(&self, bytes: &[u8], ended: bool) -> Result<Parsed, Broken> {
+    pub(crate) fn parse_bytes(&self, bytes: &[u8], ended: bool) -> Result<Parsed, Broken> {
         let asked = Asked { method: self.request.method, upgrade: self.request.wants_upgrade };
         let mut head = self.connection.worker.response.borrow_mut();
         match parse_response(bytes, &Limits::RESPONSE, asked, &mut head).map_err(Broken::Head)? {
@@ -234,9 +241,13 @@ impl Exchange<'_> {
     }
 
     /// Has the task woken in time.
-    fn arm(&mut self, ends: Option<u64>) {
-        let patience = self.connection.ended.then(|| self.connection.worker.coarse_now() + HALF_CLOSED);
-        self.connection.slot.set(ends.into_iter().chain(patience).min());
+    #[inline]
+    fn arm(&mut self, attempt_ends: Option<u64>) {
+        let ends = attempt_ends.into_iter().chain(self.total_ends()).min();
+        if ends.is_some() || self.connection.ended {
+            let patience = self.connection.ended.then(|| self.connection.worker.coarse_now() + HALF_CLOSED);
+            self.connection.slot.set(ends.into_iter().chain(patience).min());
+        }
     }
 
     /// Writes as much of the request as the kernel takes at once.
@@ -255,7 +266,7 @@ impl Exchange<'_> {
 
     /// Moves everything that can move; ready when the exchange has to decide something.
     #[inline]
-    fn poll_event(&mut self, upstream: &mut Upstream, context: &mut Context<'_>) -> Poll<Event> {
+    pub(crate) fn poll_event(&mut self, upstream: &mut Upstream, context: &mut Context<'_>) -> Poll<Event> {
         if !self.refuses
             && (self.sent < self.out.len() || !self.request.is_complete())
             && let Poll::Ready(Some(event)) = self.poll_send(upstream, context)
@@ -372,7 +383,8 @@ impl Exchange<'_> {
     }
 }
 
-enum Parsed {
+/// How far an answer's head is.
+pub(crate) enum Parsed {
     Final(Answer),
     /// A 1xx of so many bytes.
     Interim(usize),
