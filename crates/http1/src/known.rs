@@ -119,19 +119,11 @@ impl Known {
     }
 }
 
-/// Compares a token with a name in lower case, eight bytes at a time. Setting bit 5 turns capitals into
-/// small letters, and the only other bytes that it turns into letters, digits or `-` are control
-/// characters, which no token has.
+/// Compares a token with a name in lower case. Setting bit 5 turns capitals into small letters, and the
+/// only other bytes that it turns into letters, digits or `-` are control characters, which no token has.
 #[inline]
 fn is_named(token: &[u8], name: &[u8]) -> bool {
-    const BITS: u64 = 0x2020_2020_2020_2020;
-    if token.len() != name.len() {
-        return false;
-    }
-    let (tokens, token_rest) = token.as_chunks::<8>();
-    let (names, name_rest) = name.as_chunks::<8>();
-    let same = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) | BITS == u64::from_ne_bytes(*b) | BITS;
-    tokens.iter().zip(names).all(same) && token_rest.iter().zip(name_rest).all(|(a, b)| a | 0x20 == b | 0x20)
+    token.len() == name.len() && token.iter().zip(name).all(|(byte, wanted)| byte | 0x20 == *wanted)
 }
 
 /// Names that start with `l`: Linkerd's own and Location.

@@ -64,8 +64,9 @@ impl Trace {
         write_base64(&bytes[..length], out);
         out.extend_from_slice(b"\r\nl5d-reqid: ");
         let mut digits = [0; 16];
-        for (n, digit) in digits.iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(self.trace >> (60 - 4 * n)) as usize & 15];
+        let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 15)];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.trace.to_be_bytes()) {
+            *pair = [hex(byte >> 4), hex(byte)];
         }
         out.extend_from_slice(&digits);
         out.extend_from_slice(b"\r\n");
@@ -77,12 +78,17 @@ impl Trace {
 fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = [b'='; 4 * (5 * WORD).div_ceil(3)];
-    for (group, four) in bytes.chunks(3).zip(text.chunks_exact_mut(4)) {
-        let byte = |n: usize| u32::from(group.get(n).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for (n, letter) in four.iter_mut().take(group.len() + 1).enumerate() {
-            *letter = ALPHABET[(bits >> (18 - 6 * n)) as usize & 63];
-        }
+    let letter = |bits: u32, shift: u32| ALPHABET[(bits >> shift) as usize & 63];
+    let (groups, rest) = bytes.as_chunks::<3>();
+    let (fours, _) = text.as_chunks_mut::<4>();
+    for (four, [a, b, c]) in fours.iter_mut().zip(groups) {
+        let bits = u32::from(*a) << 16 | u32::from(*b) << 8 | u32::from(*c);
+        *four = [letter(bits, 18), letter(bits, 12), letter(bits, 6), letter(bits, 0)];
+    }
+    if let (Some(four), [first, second @ ..]) = (fours.get_mut(groups.len()), rest) {
+        let bits = u32::from(*first) << 16 | second.first().map_or(0, |byte| u32::from(*byte) << 8);
+        let third = if second.is_empty() { b'=' } else { letter(bits, 6) };
+        *four = [letter(bits, 18), letter(bits, 12), third, b'='];
     }
     out.extend_from_slice(&text[..4 * bytes.len().div_ceil(3)]);
 }
