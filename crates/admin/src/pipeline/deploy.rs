@@ -122,7 +122,7 @@ impl DeployPage {
     /// `by grace, 3 min 31 s`, or what will happen.
     fn stage_note(&self, stage: &Stage) -> String {
         let length = stage.started.map(|started| started.until(&stage.ended, &self.shell.now));
-        let by = stage.approved_by.as_ref().map(|by| format!("by {by}"));
+        let by = stage.approved_by.as_ref().filter(|by| *by != "-").map(|by| format!("by {by}"));
         let detail = stage.detail.clone();
         let parts = match stage.state {
             StageState::Pending => [detail, None],
@@ -186,7 +186,7 @@ impl DeployPage {
     fn reverted_title(&self) -> String {
         let aborts = self.events.iter().rev().filter(|event| event.kind == EventKind::Decision);
         let abort = aborts.clone().find(|event| event.text.to_lowercase().contains("abort"));
-        match abort.and_then(|event| event.actor.clone()) {
+        match abort.and_then(Event::who) {
             Some(actor) => format!("Aborted by {actor} and reverted"),
             None => "Reverted".to_owned(),
         }
@@ -220,6 +220,17 @@ impl Event {
             (EventKind::State, _) => "head-l",
             _ => "",
         }
+    }
+
+    /// Who, if somebody said so.
+    fn who(&self) -> Option<&str> {
+        self.actor.as_deref().filter(|actor| *actor != "-")
+    }
+
+    /// The text without the name that stands before it.
+    fn said(&self) -> &str {
+        let by = self.actor.as_ref().map(|actor| format!(" (by {actor})"));
+        by.and_then(|by| self.text.strip_suffix(&by)).unwrap_or(&self.text)
     }
 
     fn stage_name(&self) -> &str {
