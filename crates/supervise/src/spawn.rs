@@ -65,6 +65,8 @@ fn command(directory: &Path, spec: &Spec) -> io::Result<Command> {
             if libc::setsid() < 0 {
                 return Err(io::Error::last_os_error());
             }
+            // Ours is set for our own sake and would be inherited; without it nothing is lost.
+            libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
             if dies_with_us {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
                     return Err(io::Error::last_os_error());

@@ -32,6 +32,7 @@ use invocation::Invocation;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    runtime::small_pages();
     match Invocation::of_this_process() {
         Invocation::Namerctl(arguments) => dtab::namerctl::main(&arguments).into(),
         Invocation::Switchyard(arguments) => exit::report(run(Arguments::parse_from(arguments))).into(),

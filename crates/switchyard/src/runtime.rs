@@ -8,6 +8,15 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Keeps the kernel from backing the allocator's first, mostly empty arenas with pages of 2 MiB: an idle
+/// router is 13 MB with small pages and 22 MB without. Inherited over `exec`; what we supervise gets
+/// the system's setting back.
+pub fn small_pages() {
+    // SAFETY: sets a flag of this process; no memory is involved. A kernel that refuses it costs memory,
+    // and nothing else.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 /// For control work: at most two threads, so that it never crowds the workers out.
 pub fn control() -> anyhow::Result<Runtime> {
     control_on(cores().min(2))
