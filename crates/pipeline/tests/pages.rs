@@ -8,6 +8,7 @@ use common::World;
 use serde_json::json;
 use testkit::browser::{Browser, Page, checked};
 use testkit::http;
+use testkit::until::until;
 
 #[test]
 fn instance() {
@@ -54,8 +55,11 @@ fn a_deploy_is_driven_by_clicks() {
     page.fill("#reason", "looks good");
     page.key("Enter");
     // A field that is being typed in survives updates of the page.
-    http::get(&format!("{}/api/1/deploys/1", server.url), &[]);
-    page.eval("new Promise(done => setTimeout(done, 2500))");
+    page.eval("window.updates = 0; const real = fetch; window.fetch = (...a) => real(...a).finally(() => updates++)");
+    until("two updates", common::LIMIT, || {
+        let updates = page.eval("updates");
+        if updates.as_u64() >= Some(3) { Ok(()) } else { Err(updates) }
+    });
     assert_eq!(page.eval("document.querySelector('#reason').value"), "looks good");
     assert_eq!(page.eval("window.same"), true);
 

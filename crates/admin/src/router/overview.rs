@@ -114,6 +114,16 @@ fn ten_minutes(columns: &[Column], value: impl Fn(&Column) -> Option<f64>) -> Ve
     before.chain(columns.iter().map(value)).collect()
 }
 
+/// Forty points: more cannot be seen in a table's cell.
+fn spark(columns: &[Column]) -> Spark {
+    let mean = |values: &[Option<f64>]| {
+        let known = values.iter().flatten();
+        let count = known.clone().count();
+        (count > 0).then(|| known.sum::<f64>() / count as f64)
+    };
+    Spark(ten_minutes(columns, |column| column.per_second).chunks(COLUMNS / 40).map(mean).collect())
+}
+
 /// `{"rate","lat"}` for `Chart.lines` and `Chart.bands`.
 fn charts(server: &Figures) -> Value {
     let columns = &server.columns;
@@ -213,7 +223,7 @@ impl Router {
 
     fn spark(&self) -> Option<Spark> {
         let columns = &self.only_server()?.columns;
-        (!columns.is_empty()).then(|| Spark(ten_minutes(columns, |column| column.per_second)))
+        (!columns.is_empty()).then(|| spark(columns))
     }
 
     fn is_newest(&self, id: &str) -> bool {
@@ -258,7 +268,7 @@ impl Router {
 impl Service<'_> {
     fn spark(&self) -> Option<Spark> {
         let columns = &self.figures.columns;
-        (!columns.is_empty()).then(|| Spark(ten_minutes(columns, |column| column.per_second)))
+        (!columns.is_empty()).then(|| spark(columns))
     }
 }
 
