@@ -84,7 +84,7 @@ impl Pipeline {
     }
 }
 
-/// The last deploys in their order, so not counted as [`Dots`] are.
+/// The last deploys in their order, so not counted as `Dots` are.
 #[derive(Template)]
 #[template(
     source = r#"<span class="dots" role="img" aria-label="{{ self.label() }}">{% for state in self.0.last %}<i{% match state %}{% when DeployState::Succeeded %}{% when DeployState::Reverted %} class="off"{% when DeployState::Failed %} class="out"{% else %} class="lag"{% endmatch %}></i>{% endfor %}</span>"#,
