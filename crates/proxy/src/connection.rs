@@ -129,10 +129,11 @@ impl Connection {
                 Taken::Request(request, out) => {
                     self.life.requests += 1;
                     self.slot.set(None);
-                    match Exchange::new(self, request, out) {
+                    match self.server.admit() {
                         // The usual case is settled here: what takes longer is boxed, so that an idle
                         // connection does not carry its weight.
-                        Ok(mut exchange) => {
+                        Some(under_way) => {
+                            let mut exchange = Exchange::new(self, request, out, under_way);
                             let settled = match exchange.dispatch() {
                                 Some(mut flight) => {
                                     let upstream = &mut flight.upstream;
@@ -150,7 +151,7 @@ impl Connection {
                             exchange.conclude(&end);
                             next
                         }
-                        Err((request, out)) => Box::pin(exchange::refuse(self, request, out)).await,
+                        None => Box::pin(exchange::refuse(self, request, out)).await,
                     }
                 }
                 Taken::Failed(failure, ending) => {

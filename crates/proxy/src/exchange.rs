@@ -99,21 +99,19 @@ pub(crate) enum Settled {
 }
 
 impl<'a> Exchange<'a> {
-    /// The exchange of one request; `Err` gives it back if the server takes no more.
+    /// The exchange of one request, which counts as under way from here.
     pub(crate) fn new(
         connection: &'a mut Connection,
         request: Request,
         out: Vec<u8>,
-    ) -> Result<Exchange<'a>, (Request, Vec<u8>)> {
+        under_way: UnderWay,
+    ) -> Exchange<'a> {
         let server = &connection.server;
-        let Some(under_way) = server.admit() else {
-            return Err((request, out));
-        };
         server.requests.pending.inc();
         let service = &request.name.service;
         service.requests.pending.inc();
         let total_ends = service.settings.total_timeout.map(|limit| request.started + limit.as_nanos() as u64);
-        Ok(Exchange {
+        Exchange {
             connection,
             request,
             out,
@@ -125,7 +123,7 @@ impl<'a> Exchange<'a> {
             record: Record::default(),
             total_ends,
             _under_way: under_way,
-        })
+        }
     }
 
     /// The usual case: name bound, request whole, a connection idle. Sends it; `None`: not the usual case.
@@ -348,6 +346,7 @@ impl<'a> Exchange<'a> {
             };
             let endpoint = picked.endpoint.clone();
             let was_reused = upstream.reused;
+            let mut refused = None;
             let broken = match self.converse(&mut upstream, attempt_ends, event).await {
                 Ok((place, answer)) => {
                     let Some(retry) = answer.nack else {
@@ -357,6 +356,7 @@ impl<'a> Exchange<'a> {
                         let drawn = Drawn { leaf: leaf.clone(), share: drawn.share };
                         return Ok(Arrived { upstream, picked, drawn, place, answer, dispatched });
                     };
+                    refused = Some(place);
                     Broken::Nacked { retry }
                 }
                 Err(broken) => broken,
@@ -364,7 +364,10 @@ impl<'a> Exchange<'a> {
             now = worker.now();
             let nanos = now.saturating_sub(dispatched);
             let resend = self.may_resend(&broken, &upstream, was_reused);
-            drop(upstream);
+            match refused {
+                Some(place) => self.recycle(upstream, &picked, &place, now),
+                None => drop(upstream),
+            }
             if resend == Resend::Stale {
                 // It died while nobody used it, which says nothing about the endpoint.
                 picked.release(Outcome::Ignored, now);
@@ -534,8 +537,29 @@ impl<'a> Exchange<'a> {
     fn discard(&mut self, arrived: Arrived, class: Class) {
         let now = self.connection.worker.now();
         self.count_answer(&arrived, class, now);
-        // Its connection closes with the rest of its body: reading that away would take longer.
-        arrived.picked.release(class.outcome(), now);
+        let Arrived { upstream, picked, place, .. } = arrived;
+        self.recycle(upstream, &picked, &place, now);
+        picked.release(class.outcome(), now);
+    }
+
+    /// Keeps the connection of an answer that nobody gets, if all of it has come; else it closes, because
+    /// reading the rest away might take for ever.
+    fn recycle(&self, upstream: Upstream, picked: &Picked, place: &Place, now: u64) {
+        let worker = &self.connection.worker;
+        let is_whole = |bytes: &[u8]| {
+            let head = worker.response.borrow();
+            let mut body = http1::Body::new(head.body);
+            let rest = &bytes[head.len..];
+            let taken = body.feed(rest, Form::Payload, &mut Vec::new());
+            head.keep_alive && body.is_done() && matches!(taken, Ok((used, _)) if used == rest.len())
+        };
+        let whole = match place {
+            Place::Read(length) => worker.with_read(*length, is_whole),
+            Place::Kept { bytes, ended } => !ended && is_whole(bytes),
+        };
+        if whole && self.request.is_complete() && self.request.version == http1::Version::Http11 {
+            picked.endpoint.give_back(upstream, now);
+        }
     }
 
     pub(crate) fn count_answer(&mut self, arrived: &Arrived, class: Class, now: u64) {

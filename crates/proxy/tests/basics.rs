@@ -5,7 +5,8 @@ mod common;
 use std::io::Write;
 use std::time::Duration;
 
-use common::{Proxy, read_until};
+use common::backend::Backend;
+use common::{Proxy, read_until, router};
 use testkit::http::Answer;
 use testkit::recorder::{Recorder, Reply};
 use testkit::until::until;
@@ -81,4 +82,32 @@ fn a_request_is_counted_where_the_original_counts_it() {
     assert_eq!(requests[0].name.as_deref(), Some("/svc/world"));
     assert_eq!((requests[0].method.as_str(), requests[0].host.as_deref()), ("GET", Some("world")));
     assert_eq!(requests[0].attempts.len(), 1);
+}
+
+#[test]
+fn retries_reuse_the_connection_and_spend_the_budget() {
+    use proxy::settings::{ByPrefix, Classifier, Service};
+    let backend = Backend::start(Box::new(|number, _| {
+        let status = if number % 3 == 2 { "200 OK" } else { "503 Service Unavailable" };
+        Some((format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno").into_bytes(), false))
+    }));
+    let mut router = router(&format!("/svc/* => /$/inet/127.0.0.1/{}", backend.port));
+    let classifier = Some(Classifier::RetryableRead5xx);
+    router.service = ByPrefix::global(Service { classifier, ..Service::default() });
+    let proxy = Proxy::of(router, 1);
+    let service = ["rt", "http", "service", "svc/world"];
+    let of_service = |name: &[&'static str]| [&service[..], name].concat();
+    for n in 1..=4_u64 {
+        assert_eq!(proxy.get("/", &[("Host", "world")]).status, 200);
+        assert_eq!(proxy.counter(&of_service(&["retries", "total"])), 2 * n);
+    }
+    let client = format!("$/inet/127.0.0.1/{}", backend.port);
+    assert_eq!(proxy.counter(&["rt", "http", "client", &client, "connects"]), 1);
+    until("the spent budget", Duration::from_secs(3), || {
+        match proxy.registry.snapshot().gauge(&of_service(&["retries", "budget"])) {
+            // A hundred to begin with; four requests earn less than one.
+            Some(92.0) => Ok(()),
+            other => Err(other),
+        }
+    });
 }
