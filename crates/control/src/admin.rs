@@ -58,6 +58,7 @@ pub(crate) fn router(
         .route("/metrics.json", get(metrics))
         .route("/admin/shutdown", any(shutdown))
         .route("/dtab/delegator.json", any(explain::answer))
+        .route("/delegator.json", any(explain::stored))
         .route("/namer_state/{*name}", get(state::namer))
         .route("/storage/dtabs.json", get(state::dtabs))
         .route("/bound-names.json", get(state::bound_names))
@@ -81,6 +82,7 @@ fn listed(control: &Control, config: &Config) -> BTreeSet<String> {
         "/api/1/leases",
         "/bound-names.json",
         "/config.json",
+        "/delegator.json",
         "/dtab/delegator.json",
         "/storage/dtabs.json",
     ];

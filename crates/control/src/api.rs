@@ -47,6 +47,12 @@ pub(crate) async fn explain_sent(control: &Control, request: Request<Body>) -> R
     delegate::under_sent_dtab(control, &call, body).await
 }
 
+/// A delegation request under a stored dtab, which its `namespace` names.
+pub(crate) async fn explain_stored(control: &Control, request: Request<Body>) -> Response {
+    let (call, body) = Call::of(request);
+    delegate::without_namespace(control, &call, body).await
+}
+
 /// A request without its body.
 struct Call {
     method: Method,

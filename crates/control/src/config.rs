@@ -69,6 +69,9 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong: key path, value, and what to do.
     pub fn read(document: Value) -> Result<Config, ConfigError> {
+        if !document.is_object() {
+            return Err(ConfigError::new("", "the document must be a map; it needs 'storage' and 'interfaces'"));
+        }
         let parts: Document = typed(document.clone())?;
         let admin = match parts.admin {
             Some(admin) => typed(admin).map_err(|error| error.under("admin"))?,

@@ -42,6 +42,9 @@ fn bodies_are_read_whole_and_mistakes_are_told() {
             ("PUT", "/api/1/dtabs/x", &[json], r#"[{"prefix":"a","dst":"/b"}]"#, 400, "prefix `a`: '/' expected"),
             ("PUT", "/api/1/dtabs/x", &[json], r#"[{"prefix":"/a","dst":"/b |"}]"#, 400, "dst `/b |`"),
             ("PUT", "/api/1/dtabs/x", &[json], r#"{"prefix":"/a"}"#, 400, "expected a sequence"),
+            ("PUT", "/api/1/dtabs/x", &[json], r#"[["/a","/b"]]"#, 400, "expected an object"),
+            ("POST", "/api/1/delegate", &[json], r#"["n","/a=>/c","/a"]"#, 400, "Malformed delegation request"),
+            ("PUT", "/api/1/leases/n?entry=/a", &[], r#"["me",60,null]"#, 400, "expected an object"),
             ("PUT", "/api/1/dtabs/x", &[], "/a=>/b", 400, "Invalid Content-Type \"\". "),
             ("PUT", "/api/1/dtabs/x", &[TEXT], &big, 413, "larger than"),
             ("PUT", "/api/1/dtabs/n", &[TEXT, ("If-Match", "a")], "", 400, "`a` is not a version"),
@@ -109,8 +112,12 @@ fn revisions_are_kept_with_author_comment_and_every_digit() {
             ("GET", "/api/1/dtabs/n?version=AAAAAAAAAAM=", &[], "", 404, "no such version"),
             ("GET", "/api/1/dtabs/n?version=AAAAAAAAAAk=", &[], "", 404, "no such version"),
             ("GET", "/api/1/dtabs/n?version=a", &[], "", 400, "is not a version"),
+            ("HEAD", "/api/1/dtabs/n?version=AAAAAAAAAAM=", &[], "", 404, ""),
+            ("HEAD", "/api/1/dtabs/n?version=a", &[], "", 400, ""),
         ],
     );
+    let head = |query: &str| etag(namerd.send("HEAD", &format!("/api/1/dtabs/n{query}"), &[], ""));
+    assert_eq!([head(""), head("?version=AAAAAAAAAAI=")], ["AAAAAAAAAAQ=", "AAAAAAAAAAI="]);
     // A namespace of that name is no history of another one.
     namerd.put("n/history", "/x => /y");
     check(&namerd, &[("GET", "/api/1/dtabs/n/history", &[], "", 200, r#"[{"prefix":"/x","dst":"/y"}]"#)]);
@@ -359,6 +366,9 @@ fn the_admin_server_tells_what_there_is() {
         ("/admin/shutdown", 405, ""),
         ("/api/1/dtabs/n", 200, "/svc"),
         ("/dtab/delegator.json?path=/svc/web&dtab=/svc=%3E/%23/io.l5d.fs", 200, "\"type\":\"delegate\""),
+        ("/dtab/delegator.json?path=/svc/web&namespace=n", 200, "{\"type\":\"neg\",\"path\":\"/svc/web\"}"),
+        ("/delegator.json?path=/svc/web&namespace=n", 200, "\"id\":\"/#/io.l5d.fs/web\""),
+        ("/delegator.json?namespace=n", 400, "missing parameter `path`"),
     ];
     for (target, status, part) in cases {
         let answer = testkit::http::get(&format!("{}{target}", namerd.admin), &[]);

@@ -71,6 +71,10 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 /// A JSON body, whatever its declared type: nothing else is ever meant.
 fn read<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     let wrong = |error: &dyn std::fmt::Display| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}"));
+    // Derived readers take an array of the fields' values, too, which nobody means.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(wrong(&"must be an object, not an array"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -186,7 +190,12 @@ fn kind(kind: api::EventKind) -> &'static str {
     }
 }
 
-/// A body that cannot be read is too large, as a rule.
 fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| Problem::new(rejection.status(), format!("the body: {}", rejection.body_text())))
+    body.map_err(|rejection| {
+        let what = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => format!("must have at most {MOST_BODY_BYTES} bytes"),
+            _ => rejection.body_text(),
+        };
+        Problem::new(rejection.status(), format!("the body: {what}"))
+    })
 }

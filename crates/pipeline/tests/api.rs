@@ -41,7 +41,8 @@ fn requests_that_make_no_sense_are_refused_with_the_field() {
         ),
         (json!({"pipeline": "hello_world", "paramters": {}}), "paramters", "unknown field"),
         (json!({"pipeline": "hello_world", "actor": "a\u{7}"}), "actor", "control characters"),
-        (json!([]), "", "the body"),
+        (json!([]), "", "must be an object"),
+        (json!(["hello_world", {}, null, null]), "", "must be an object"),
     ];
     for (body, field, expected) in cases {
         let answer = server.post("/api/1/deploys", &body);
@@ -57,7 +58,7 @@ fn requests_that_make_no_sense_are_refused_with_the_field() {
     assert_eq!(raw(b"").status, 400);
     let huge = raw(&vec![b' '; 300 * 1024]);
     assert_eq!(huge.status, 413);
-    assert!(huge.json()["error"].as_str().unwrap().contains("body"));
+    assert!(huge.json()["error"].as_str().unwrap().contains("at most 262144 bytes"));
     assert_eq!(server.get("/api/1/deploys").json(), json!([]));
 
     for id in ["1", "x", "01", "-1", "99999999999999999999"] {

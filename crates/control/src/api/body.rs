@@ -8,6 +8,8 @@ use axum::{
     response::Response,
 };
 
+use serde::{Deserialize, Deserializer, de};
+
 use super::{Call, answers::text_error, query::Query};
 
 /// The original's limit.
@@ -47,4 +49,28 @@ pub(super) async fn parameters(call: &Call, body: Body) -> Result<Query, Respons
     }
     let form = whole(body).await?;
     Ok(call.query.clone().and(&form))
+}
+
+/// A `T` that was sent as an object. Derived readers take an array of the fields' values, too, which
+/// nobody means.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Entries<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Entries<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, entries: A) -> Result<T, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries(std::marker::PhantomData)).map(Object)
+    }
 }

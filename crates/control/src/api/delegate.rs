@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{
     Call,
     answers::{self, answer, bad_request, text_error},
-    body::{parameters, whole},
+    body::{Object, parameters, whole},
 };
 use crate::Control;
 
@@ -83,7 +83,7 @@ fn posted(headers: &HeaderMap, body: &[u8]) -> Result<Asked, (StatusCode, String
     }
     let bad = |text: String| (StatusCode::BAD_REQUEST, text);
     let malformed = |_| bad(format!("Malformed delegation request: {}", String::from_utf8_lossy(body)));
-    let posted: Posted = serde_json::from_slice(body).map_err(malformed)?;
+    let Object::<Posted>(posted) = serde_json::from_slice(body).map_err(malformed)?;
     let dtab = Dtab::read(&posted.dtab).map_err(|error| bad(format!("Invalid dtab: {error}")))?;
     let path = Path::read(&posted.path).map_err(|error| bad(format!("Invalid path: {error}")))?;
     Ok(Asked { namespace: posted.namespace, dtab, path })

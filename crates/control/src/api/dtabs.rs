@@ -55,10 +55,7 @@ pub(super) async fn namespace(control: &Control, name: &str, call: &Call, body: 
     match call.method {
         Method::GET if call.query.flag("watch") => watch(control, name, call),
         Method::GET => read(control, name, call).await,
-        Method::HEAD => match control.current(name) {
-            Some(revision) => with_etag(answer(StatusCode::OK, None, ""), revision.version),
-            None => not_found(),
-        },
+        Method::HEAD => head(control, name, call).await,
         Method::POST | Method::PUT | Method::DELETE => match write(control, name, call, body).await {
             Ok(response) | Err(response) => response,
         },
@@ -77,18 +74,33 @@ fn with_etag(mut response: Response, version: Version) -> Response {
     response
 }
 
-async fn read(control: &Control, name: &str, call: &Call) -> Response {
-    let revision = match call.query.get("version") {
-        None => control.current(name),
-        Some(text) => match Version::decode(text) {
-            Ok(None) => None,
-            Ok(Some(version)) => match control.revision(name, version).await {
-                // A deletion is a version, too, but there is no dtab at it.
-                Ok(revision) => revision.filter(|revision| revision.exists()),
-                Err(error) => return json_error(StatusCode::INTERNAL_SERVER_ERROR, chain(&error)),
-            },
-            Err(error) => return json_error(StatusCode::BAD_REQUEST, error.to_string()),
+/// The dtab, as it is or as it was at the version that is asked for.
+async fn wanted(control: &Control, name: &str, call: &Call) -> Result<Option<Arc<Revision>>, Response> {
+    let Some(text) = call.query.get("version") else { return Ok(control.current(name)) };
+    match Version::decode(text) {
+        Ok(None) => Ok(None),
+        Ok(Some(version)) => match control.revision(name, version).await {
+            // A deletion is a version, too, but there is no dtab at it.
+            Ok(revision) => Ok(revision.filter(|revision| revision.exists())),
+            Err(error) => Err(json_error(StatusCode::INTERNAL_SERVER_ERROR, chain(&error))),
         },
+        Err(error) => Err(json_error(StatusCode::BAD_REQUEST, error.to_string())),
+    }
+}
+
+/// The original sends no `Content-Type` here.
+async fn head(control: &Control, name: &str, call: &Call) -> Response {
+    match wanted(control, name, call).await {
+        Ok(Some(revision)) => with_etag(answer(StatusCode::OK, None, ""), revision.version),
+        Ok(None) => not_found(),
+        Err(refused) => answer(refused.status(), None, ""),
+    }
+}
+
+async fn read(control: &Control, name: &str, call: &Call) -> Response {
+    let revision = match wanted(control, name, call).await {
+        Ok(revision) => revision,
+        Err(refused) => return refused,
     };
     match revision {
         Some(revision) => {

@@ -4,6 +4,8 @@ use axum::http::{HeaderMap, header};
 use names::{Dentry, Dtab, NameTree, Path, Prefix};
 use serde::{Deserialize, Serialize};
 
+use super::body::Object;
+
 /// What a dtab is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Media {
@@ -94,10 +96,10 @@ pub(super) fn read(media: Media, body: &[u8]) -> Result<Dtab, String> {
     if media != Media::Json {
         return Dtab::read(text).map_err(|error| error.to_string());
     }
-    let sent: Vec<Option<Sent>> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let sent: Vec<Option<Object<Sent>>> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let invalid = || format!("The dtab contains invalid dentries: {text}");
-    let entry = |sent: Option<Sent>| {
-        let Some(Sent { prefix: Some(prefix), dst: Some(dst) }) = sent else { return Err(invalid()) };
+    let entry = |sent: Option<Object<Sent>>| {
+        let Some(Object(Sent { prefix: Some(prefix), dst: Some(dst) })) = sent else { return Err(invalid()) };
         let prefix = Prefix::read(&prefix).map_err(|error| format!("prefix `{prefix}`: {error}"))?;
         let dst = NameTree::<Path>::read(&dst).map_err(|error| format!("dst `{dst}`: {error}"))?;
         Ok(Dentry { prefix, dst })

@@ -16,7 +16,7 @@ use store::{Lease, LeaseRequest, Leased};
 use super::{
     Call,
     answers::{self, JSON, answer, chain, json_error, no_content, not_found},
-    body::whole,
+    body::{Object, whole},
 };
 use crate::{Control, time};
 
@@ -91,7 +91,7 @@ fn entry(call: &Call) -> Result<String, String> {
 async fn take(control: &Control, namespace: &str, call: &Call, body: Body) -> Result<Response, Response> {
     let entry = entry(call).map_err(bad)?;
     let body = whole(body).await?;
-    let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| {
+    let Object::<Wanted>(wanted) = serde_json::from_slice(&body).map_err(|error| {
         bad(format!("the body must be {{\"owner\":\"…\",\"seconds\":60,\"reason\":\"…\"|null}}: {error}"))
     })?;
     if wanted.owner.is_empty() {

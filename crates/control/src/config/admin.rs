@@ -150,6 +150,7 @@ fn category(path: &str) -> Category {
         "/logging",
         "/help",
         "/fleet",
+        "/delegator.json",
         "/dtab/delegator.json",
     ];
     let below = ["/files/", "/admin/files/", "/assets/", "/dtab/", "/namespaces/"];
