@@ -224,10 +224,8 @@ impl Request {
             return;
         }
         let deadline = [attempt, total].into_iter().flatten().map(Deadline::within);
-        let mut line = Vec::new();
-        if let Some(deadline) = self.deadline.into_iter().chain(deadline).reduce(Deadline::with) {
-            write_line(&mut line, b"l5d-ctx-deadline", deadline.to_string().as_bytes());
-        }
+        let strictest = self.deadline.into_iter().chain(deadline).reduce(Deadline::with);
+        let line = strictest.map(Deadline::line).unwrap_or_default();
         self.set_tail(out, &line, &drawn.leaf.lines);
     }
 

@@ -49,14 +49,16 @@ impl Running {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let files = hard_file_limit()?;
         let started = Instant::now();
-        let child = Command::new("prlimit")
-            .args([&format!("--nofile={files}:{files}"), "taskset", "-c", &core.to_string()])
+        // setpriv: when the bench is killed, what it started does not go on.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "prlimit", &format!("--nofile={files}:{files}")])
+            .args(["taskset", "-c", &core.to_string()])
             .args(command)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
-            .context("cannot start prlimit (Debian package util-linux)")?;
+            .context("cannot start setpriv (Debian package util-linux)")?;
         Ok(Running { child, started })
     }
 
