@@ -53,6 +53,7 @@ pub struct CompletionsArguments {
 
 /// `switchyard completions bash > /etc/bash_completion.d/switchyard`
 pub fn completions(arguments: CompletionsArguments) -> anyhow::Result<Exit> {
+    crate::web::die_of_broken_pipes();
     clap_complete::generate(arguments.shell, &mut Arguments::command(), "switchyard", &mut std::io::stdout());
     Ok(Exit::Ok)
 }

@@ -17,6 +17,7 @@ mod specs;
 mod state;
 mod topology;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,8 @@ async fn demo(topology: &Topology, temporary: bool) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
-    println!("Switchyard demo in {}", topology.directory.display());
+    topology.keep_offset()?;
+    say(&format!("Switchyard demo in {}", topology.directory.display()));
     let started = tokio::select! {
         started = start(topology, &supervisor, temporary) => started,
         _ = ending.wanted() => Ok(Next::End),
@@ -101,7 +103,7 @@ async fn demo(topology: &Topology, temporary: bool) -> anyhow::Result<()> {
         Ok(Next::End) => Ok(()),
         Err(error) => Err(error),
     };
-    println!("ending everything");
+    say("ending everything");
     let ended = end(topology, supervisor).await;
     lived.and(ended)
 }
@@ -117,7 +119,7 @@ async fn start(topology: &Topology, supervisor: &Supervisor, temporary: bool) ->
     begin.part("control plane", specs.namerd()).await?;
     let seeded = seed(&topology.namerd(), &topology::NAMESPACES).await.context("cannot create the namespaces")?;
     for namespace in seeded {
-        println!("  created the namespace {namespace}");
+        say(&format!("  created the namespace {namespace}"));
     }
     begin.part("router", specs.router()).await?;
     begin.part("pipeline, with world-v1", specs.pipeline()).await?;
@@ -147,13 +149,13 @@ impl Begin<'_> {
         let port = spec.port.unwrap_or(0);
         let start = Instant::now();
         let label = if name.starts_with(what) { name.clone() } else { format!("{name} ({what})") };
-        println!("  starting {label} on port {port}");
+        say(&format!("  starting {label} on port {port}"));
         self.supervisor.run(spec).await?;
         self.supervisor.ready(&name, READY).await.with_context(|| {
             format!("{name} does not get ready; its log is {}:\n{}", log.display(), last_lines(&log))
         })?;
         self.listening(&name, port).await?;
-        println!("  {name} is ready after {:.1} s", start.elapsed().as_secs_f64());
+        say(&format!("  {name} is ready after {:.1} s", start.elapsed().as_secs_f64()));
         Ok(())
     }
 
@@ -181,7 +183,7 @@ impl Begin<'_> {
             let trouble = match answer {
                 Ok(answer) if answer.status().is_success() => {
                     let text = answer.text().await.unwrap_or_default();
-                    println!("  the first request was answered: {text}");
+                    say(&format!("  the first request was answered: {text}"));
                     return Ok(());
                 }
                 Ok(answer) => format!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()),
@@ -199,8 +201,9 @@ impl Begin<'_> {
 async fn live(topology: &Topology, supervisor: &Supervisor, ending: &mut Ending) -> anyhow::Result<()> {
     let mut state = state::State::default();
     state.write_if_changed(topology, supervisor)?;
-    print!("{}", overview::text(topology));
-    println!("ready");
+    let mut trouble = None;
+    say(&overview::text(topology));
+    say("ready");
     let mut changes = supervisor.changes();
     loop {
         tokio::select! {
@@ -209,27 +212,44 @@ async fn live(topology: &Topology, supervisor: &Supervisor, ending: &mut Ending)
             // The pipeline's processes are in its own care: they are looked at, not followed.
             () = tokio::time::sleep(LOOK) => {}
         }
-        for line in state.write_if_changed(topology, supervisor)? {
-            println!("{line}");
+        // A full disk is no reason to end what serves: the file is tried again at the next look.
+        match state.write_if_changed(topology, supervisor) {
+            Ok(lines) => {
+                trouble = None;
+                for line in lines {
+                    say(&line);
+                }
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                if trouble.as_ref() != Some(&text) {
+                    complain(&format!("cannot keep demo.json true: {text}"));
+                    trouble = Some(text);
+                }
+            }
         }
     }
 }
 
 /// Callers before those they call, so that nothing is asked of what is gone. The pipeline goes
-/// before its processes: it must not restart what we stop.
+/// before its processes: it must not restart what we stop. Trouble with one of them does not leave
+/// the others running; the first is the result.
 async fn end(topology: &Topology, supervisor: Supervisor) -> anyhow::Result<()> {
+    let mut result = Ok(());
     for number in (1..=topology::INSTANCES).rev() {
-        remove(&supervisor, &format!("hello-{number}")).await?;
+        result = result.and(remove(&supervisor, &format!("hello-{number}")).await);
     }
-    remove(&supervisor, "pipeline").await?;
+    result = result.and(remove(&supervisor, "pipeline").await);
     if topology.pipeline_processes().exists() {
-        let world = Supervisor::open(&topology.pipeline_processes()).await?;
-        world.close(Leave::Stopped).await;
+        match Supervisor::open(&topology.pipeline_processes()).await {
+            Ok(world) => world.close(Leave::Stopped).await,
+            Err(error) => result = result.and(Err(error).context("cannot end the processes of the pipeline")),
+        }
     }
-    remove(&supervisor, "router").await?;
-    remove(&supervisor, "namerd").await?;
+    result = result.and(remove(&supervisor, "router").await);
+    result = result.and(remove(&supervisor, "namerd").await);
     supervisor.close(Leave::Stopped).await;
-    state::remove(topology)
+    result.and(state::remove(topology))
 }
 
 async fn remove(supervisor: &Supervisor, name: &str) -> anyhow::Result<()> {
@@ -237,6 +257,17 @@ async fn remove(supervisor: &Supervisor, name: &str) -> anyhow::Result<()> {
         Ok(()) | Err(supervise::Error::Unknown(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A line for the person at the terminal. One who is gone (`demo | head`, Ctrl-C in `demo | tee`) is
+/// not told, and nothing else changes: what was started is still ended in good order.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The same on standard error.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
 fn last_lines(log: &Path) -> String {

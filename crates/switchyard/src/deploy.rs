@@ -98,7 +98,7 @@ struct Session {
 
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     web::die_of_broken_pipes();
-    let server = arguments.server.parse().with_context(|| format!("--server {}", arguments.server))?;
+    let server = web::address("--server", &arguments.server)?;
     let session = Session { pipeline: Pipeline::new(server)?, output: arguments.output };
     web::block_on(session.run(arguments.command))
 }
@@ -183,7 +183,16 @@ impl Session {
             // The state is read first: what is logged before the end is then in the text.
             let over = self.pipeline.get(&id).await?.is_over();
             let log = self.pipeline.log(&id).await?;
-            print!("{}", output::safe(log.get(printed..).unwrap_or("")));
+            let new = log.get(printed..).unwrap_or("");
+            match self.output {
+                Output::Text => print!("{}", output::safe(new)),
+                // One object a line: with --follow there is no end to wait for.
+                Output::Json => {
+                    for line in show::log_lines(new) {
+                        println!("{}", serde_json::to_string(&line)?);
+                    }
+                }
+            }
             printed = printed.max(log.len());
             if over || !follow {
                 return Ok(Exit::Ok);

@@ -12,9 +12,7 @@ mod remote;
 mod seed;
 mod write;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
-use url::Url;
 
 use crate::exit::Exit;
 use crate::output::{self, Output};
@@ -83,7 +81,7 @@ pub struct Session {
 
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     web::die_of_broken_pipes();
-    let base: Url = arguments.base_url.parse().with_context(|| format!("--base-url {}", arguments.base_url))?;
+    let base = web::address("--base-url", &arguments.base_url)?;
     let session = Session {
         control_plane: ControlPlane::new(base)?,
         output: if arguments.json { Output::Json } else { arguments.output },

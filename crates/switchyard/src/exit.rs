@@ -1,6 +1,7 @@
 //! Exit codes, and how a failed command tells its user. `docs/exit-codes.md` is the table.
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What a command ends with. The numbers are API.
@@ -69,7 +70,8 @@ pub fn report(result: anyhow::Result<Exit>) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Standard error may be a log on a full disk. Nobody can be told then, but the code still says it.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit)
         }
     }

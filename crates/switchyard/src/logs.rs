@@ -35,6 +35,9 @@ pub fn start(logs: &Logs, is_server: bool) -> anyhow::Result<Filter> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written (a full disk) would be told on the same standard error, and its
+        // failure is a panic: what serves requests must not die of its log.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let replace: Replace = match logs.format {
         Format::Text => {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use url::{Host, Url};
 
+use crate::exit::{Exit, Failure};
+
 /// A client for `base`. Proxies of the environment are used as everywhere, but never for this
 /// machine: the tutorial sets `http_proxy`, and a router must not be asked about itself.
 pub fn client(base: &Url) -> anyhow::Result<reqwest::Client> {
@@ -15,6 +17,14 @@ pub fn client(base: &Url) -> anyhow::Result<reqwest::Client> {
         builder = builder.no_proxy();
     }
     builder.build().context("cannot set up the HTTP client")
+}
+
+/// The value of an option that is a server's URL.
+pub fn address(option: &str, text: &str) -> anyhow::Result<Url> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err(Failure::error(Exit::Usage, format!("{option} {text}: not a URL such as http://127.0.0.1:4180"))),
+    }
 }
 
 /// `localhost` and loopback addresses.

@@ -7,7 +7,7 @@ mod common;
 
 use common::LIMIT;
 use common::demo::{Demo, text_of};
-use testkit::process::Process;
+use testkit::process::{self, Process};
 use testkit::until::until;
 
 const NEW: &str = "second";
@@ -186,6 +186,37 @@ fn a_version_that_answers_500_fails_its_test_and_is_taken_away() {
     let load = demo.load();
     let finished = demo.run(&["deploy", "start", "hello_world", "--server", &url, "--wait", "--timeout", "60s"]);
     assert_eq!(finished.code, 3, "{}{}", finished.stdout, finished.stderr);
+    demo.is_at("world-v1", "world");
+    assert_eq!(load.stop().failures, [""; 0]);
+}
+
+#[test]
+fn a_version_that_crashes_at_10_percent_reverts_by_itself() {
+    let demo = Demo::start();
+    demo.commit(NEW);
+    let id = demo.deploy_to_gate();
+    demo.approve(&id, 4);
+    let load = demo.load();
+    let mut killed = std::collections::BTreeSet::new();
+    until("the deploy goes back", LIMIT, || {
+        for (name, pid) in demo.pids() {
+            if name.starts_with("world-v2-") && killed.insert(pid) {
+                process::signal(pid, "KILL");
+            }
+        }
+        match demo.deploy(&id)["state"].as_str() {
+            Some("reverted") => Ok(()),
+            state => Err(format!("{state:?}")),
+        }
+    });
+    let report = load.stop();
+    let deploy = demo.deploy(&id);
+    let reason = deploy["reason"].as_str().unwrap();
+    assert!(reason.contains("world-v2-") && reason.contains("again and again"), "{reason}");
+    // A crash costs at most the answer that it broke off: what never got one was sent elsewhere.
+    let (failures, crashes) = (report.failures, killed.len());
+    assert!(failures.len() <= crashes, "{crashes} crashes, of {} requests failed: {failures:?}", report.requests);
+    let load = demo.load();
     demo.is_at("world-v1", "world");
     assert_eq!(load.stop().failures, [""; 0]);
 }

@@ -67,11 +67,20 @@ fn link(target: &Path, name: &Path) -> anyhow::Result<()> {
     std::os::unix::fs::symlink(target, name).with_context(|| format!("{}", name.display()))
 }
 
-/// A real repository with the one file that the tutorial changes.
-fn repository(directory: &Path) -> anyhow::Result<()> {
-    if directory.join(".git").exists() {
+/// A real repository with the one file that the tutorial changes. It is made beside its place and
+/// renamed, so that half of one, of a demo that was killed, is never taken for it.
+fn repository(place: &Path) -> anyhow::Result<()> {
+    if place.exists() {
         return Ok(());
     }
+    let parent = place.parent().context("the repository has no place")?;
+    let new = tempfile::Builder::new().prefix(".repo-").tempdir_in(parent).context("a new repository")?;
+    let directory = new.path().join("repo");
+    fill_repository(&directory)?;
+    std::fs::rename(&directory, place).with_context(|| format!("{}", place.display()))
+}
+
+fn fill_repository(directory: &Path) -> anyhow::Result<()> {
     make(&directory.join("k8s-daemonset/helloworld"))?;
     put(&directory.join("k8s-daemonset/helloworld/world.txt"), "world\n")?;
     let git = |arguments: &[&str]| git(directory, arguments);

@@ -45,10 +45,14 @@ impl Specs<'_> {
 
     /// The first version of world, for the pipeline to find: as if it had deployed it.
     pub fn seed_world(&self) -> anyhow::Result<()> {
-        let directory = self.topology.pipeline_processes();
-        if directory.exists() {
+        let place = self.topology.pipeline_processes();
+        if place.exists() {
             return Ok(());
         }
+        // All or none: a demo that is killed in between must not go on with fewer.
+        let parent = place.parent().context("the processes have no place")?;
+        let new = tempfile::Builder::new().prefix(".processes-").tempdir_in(parent).context("the specs of world-v1")?;
+        let directory = new.path().join("processes");
         std::fs::create_dir_all(&directory).with_context(|| format!("{}", directory.display()))?;
         for number in 1..=INSTANCES {
             let port = self.topology.world_port(number);
@@ -64,7 +68,7 @@ impl Specs<'_> {
             spec.dies_with_supervisor = false;
             spec.write(&directory)?;
         }
-        Ok(())
+        std::fs::rename(&directory, &place).with_context(|| format!("{}", place.display()))
     }
 
     fn spec(&self, name: &str, port: u16, arguments: &[String], ready: Ready) -> Spec {

@@ -57,10 +57,14 @@ impl Topology {
             ),
             (kept, wanted) => kept.or(wanted).unwrap_or(0),
         };
-        if kept.is_none() {
-            std::fs::write(&file, format!("{offset}\n")).with_context(|| format!("{}", file.display()))?;
-        }
         Ok(Topology { directory: directory.to_owned(), offset })
+    }
+
+    /// From here on the directory has its offset. Not before the ports are known to be free: who
+    /// was told to move them must be able to.
+    pub fn keep_offset(&self) -> anyhow::Result<()> {
+        let file = self.path("port-offset");
+        std::fs::write(&file, format!("{}\n", self.offset)).with_context(|| format!("{}", file.display()))
     }
 
     pub fn port(&self, port: u16) -> u16 {
@@ -130,7 +134,7 @@ impl Topology {
             }
         }
         for (port, name, what, directory) in wanted {
-            // As a server binds: a port that lingers in TIME_WAIT is free.
+            // As a server binds: what a server leaves behind in TIME_WAIT does not count.
             let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) else {
                 continue;
             };
@@ -140,8 +144,11 @@ impl Topology {
             if state::is_running(&directory, &name) {
                 continue;
             }
+            // The offset of a directory that was used before stays what it is.
+            let elsewhere =
+                if self.path("port-offset").exists() { "take another --dir and" } else { "move every port with" };
             bail!(
-                "port {port} is in use; {what} wants it. End what uses it, or move every port with --port-offset N \
+                "port {port} is in use; {what} wants it. End what uses it, or {elsewhere} --port-offset N \
                  (for example --port-offset {})",
                 if self.offset == 10_000 { 20_000 } else { 10_000 }
             );

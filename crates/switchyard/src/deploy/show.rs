@@ -1,5 +1,7 @@
 //! Deploys as text.
 
+use serde::Serialize;
+
 use super::remote::{Deploy, Stage};
 use crate::output::{Ink, Table, ink, safe};
 
@@ -70,6 +72,36 @@ pub fn status(deploy: &Deploy, coloured: bool) -> String {
     text
 }
 
+/// A line of a deploy's log, taken apart.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    time: String,
+    level: String,
+    stage: Option<String>,
+    text: String,
+}
+
+/// `TIME LEVEL [STAGE] TEXT`; lines that begin with blanks belong to the text before them.
+pub fn log_lines(log: &str) -> Vec<LogLine> {
+    let mut lines: Vec<LogLine> = Vec::new();
+    for line in log.lines() {
+        if let (Some(more), Some(last)) = (line.strip_prefix("    "), lines.last_mut()) {
+            last.text.push('\n');
+            last.text.push_str(more);
+            continue;
+        }
+        let (time, rest) = line.split_once(' ').unwrap_or(("", line));
+        let (level, rest) = rest.split_once(' ').unwrap_or(("", rest));
+        let rest = rest.trim_start();
+        let (stage, text) = match rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((stage, text)) => (Some(stage.to_owned()), text),
+            None => (None, rest),
+        };
+        lines.push(LogLine { time: time.to_owned(), level: level.to_owned(), stage, text: text.to_owned() });
+    }
+    lines
+}
+
 /// What is said while a deploy is followed.
 pub fn stage_line(deploy: &Deploy, stage: &Stage) -> String {
     let note = match (stage.state.as_str(), &deploy.gate) {
@@ -77,4 +109,23 @@ pub fn stage_line(deploy: &Deploy, stage: &Stage) -> String {
         _ => String::new(),
     };
     format!("{:<9}  {}{note}", stage.state, safe(&stage.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_taken_apart() {
+        let log = "T1 info  [shift traffic (10%)] a [b] c\n    more\nT2 error plain\n";
+        let line = |time: &str, level: &str, stage: Option<&str>, text: &str| LogLine {
+            time: time.into(),
+            level: level.into(),
+            stage: stage.map(str::to_owned),
+            text: text.into(),
+        };
+        let expected =
+            [line("T1", "info", Some("shift traffic (10%)"), "a [b] c\nmore"), line("T2", "error", None, "plain")];
+        assert_eq!(log_lines(log), expected);
+    }
 }

@@ -78,8 +78,11 @@ impl Session {
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 eprintln!("{id} is not over yet and goes on; `switchyard deploy watch {id}` follows it");
-                if self.output == Output::Json {
-                    output::json(&self.pipeline.get(id).await?)?;
+                // The code is the answer, also while the server is away.
+                match self.pipeline.get(id).await {
+                    Ok(deploy) if self.output == Output::Json => output::json(&deploy)?,
+                    Err(error) if !error.is::<Unreachable>() => return Err(error),
+                    _ => {}
                 }
                 return Ok(Exit::TimedOut);
             }

@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Session;
+use super::remote::Weights;
 use crate::exit::Exit;
 use crate::output::{self, Ink, Output, ink};
 
@@ -27,6 +28,8 @@ pub struct Explain {
 
 impl Explain {
     pub async fn run(&self, session: &Session) -> anyhow::Result<Exit> {
+        // A namespace that is not there delegates nothing, which looks like a dtab without entries.
+        session.control_plane.get(&self.namespace, Weights::Original).await?;
         let tree = session.control_plane.explain(&self.namespace, &self.path, &self.dtab).await?;
         match session.output {
             Output::Json => output::json(&tree)?,
@@ -79,7 +82,9 @@ fn children<'a>(node: &'a Value, key: &str) -> Vec<&'a Value> {
 pub fn show(tree: &Value, coloured: bool) -> String {
     let mut page = Page { text: String::new(), coloured };
     let root = tree["path"].as_str().unwrap_or("/");
-    page.line("", &[(root, Ink::Strong)]);
+    let (end, end_ink) = end(tree);
+    let gap = if end.is_empty() { "" } else { "   " };
+    page.line("", &[(root, Ink::Strong), (gap, Ink::Plain), (&end, end_ink)]);
     page.below(tree, "", true);
     page.text
 }

@@ -194,9 +194,11 @@ fn input(file: &str) -> anyhow::Result<Input> {
 
 /// The flag, the environment, a file in this directory or one above it.
 fn base_url(line: &Line) -> anyhow::Result<url::Url> {
-    let text = match line.base_url.clone().or_else(|| std::env::var("NAMERCTL_BASE_URL").ok()) {
-        Some(text) if !text.is_empty() => text,
-        _ => config_file::base_url()?.unwrap_or_default(),
+    // As in the original a flag counts although it is empty, a variable does not.
+    let variable = || std::env::var("NAMERCTL_BASE_URL").ok().filter(|text| !text.is_empty());
+    let text = match line.base_url.clone().or_else(variable) {
+        Some(text) => text,
+        None => config_file::base_url()?.unwrap_or_default(),
     };
     if text.is_empty() {
         return fail("empty base URL");

@@ -228,7 +228,13 @@ fn etag(response: &Response) -> Option<String> {
 
 async fn expect_found(response: Response, wanted: &[StatusCode]) -> anyhow::Result<Response> {
     if response.status() == StatusCode::NOT_FOUND {
-        return Err(Failure::error(Exit::Failed, "resource was not found by ID or name"));
+        let path = response.url().path();
+        let what = path.split_once("/api/1/").map_or(path, |(_, what)| what).to_owned();
+        return Err(Failure::with_detail(
+            Exit::Failed,
+            "resource was not found by ID or name",
+            Some(format!("{what}: no such namespace, or none with this version")),
+        ));
     }
     expect(response, wanted).await
 }
@@ -241,6 +247,7 @@ async fn expect(response: Response, wanted: &[StatusCode]) -> anyhow::Result<Res
     }
     let exit = match status {
         StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => Exit::Conflict,
+        StatusCode::BAD_REQUEST => Exit::Usage,
         _ => Exit::Failed,
     };
     let said = response.text().await.unwrap_or_default();
@@ -248,7 +255,14 @@ async fn expect(response: Response, wanted: &[StatusCode]) -> anyhow::Result<Res
         .ok()
         .and_then(|value| Some(value.get("error")?.as_str()?.to_owned()))
         .unwrap_or(said);
-    let said = Some(said.trim().to_owned()).filter(|said| !said.is_empty());
+    let said = Some(said.trim().to_owned()).filter(|said| !said.is_empty()).or_else(|| {
+        let why = match status {
+            StatusCode::CONFLICT => "this namespace exists already; `switchyard dtab update` replaces its dtab",
+            StatusCode::PRECONDITION_FAILED => "it was changed since this version; get it again, then write",
+            _ => return None,
+        };
+        Some(why.to_owned())
+    });
     Err(Failure::with_detail(exit, format!("unexpected response: {status}"), said))
 }
 

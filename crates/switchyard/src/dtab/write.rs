@@ -162,8 +162,12 @@ impl Session {
                 if let Some(version) = &written.version {
                     eprintln!("# version {version}");
                 }
-                if let Some(routers) = written.fleet {
-                    eprintln!("# served by all {routers} routers that follow {}", output::safe(namespace));
+                match written.fleet {
+                    None => {}
+                    Some(0) => eprintln!("# no router follows {}", output::safe(namespace)),
+                    Some(routers) => {
+                        eprintln!("# served by all {routers} routers that follow {}", output::safe(namespace));
+                    }
                 }
             }
         }

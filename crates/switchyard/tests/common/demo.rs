@@ -49,17 +49,28 @@ pub const PORTS: &[u16] = &[
 /// A running demo.
 pub struct Demo {
     process: Option<Process>,
-    directory: tempfile::TempDir,
+    directory: PathBuf,
+    /// Removed with it.
+    _temporary: Option<tempfile::TempDir>,
     pub offset: Offset,
     _turn: Turn,
 }
 
 impl Demo {
     pub fn start() -> Demo {
+        let directory = tempfile::Builder::new().prefix("switchyard-e2e-").tempdir().unwrap();
+        Demo::new(directory.path().to_owned(), Some(directory))
+    }
+
+    /// In a directory of the caller's.
+    pub fn start_in(directory: &Path) -> Demo {
+        Demo::new(directory.to_owned(), None)
+    }
+
+    fn new(directory: PathBuf, temporary: Option<tempfile::TempDir>) -> Demo {
         let turn = Turn::take();
         let offset = ports::take(PORTS);
-        let directory = tempfile::Builder::new().prefix("switchyard-e2e-").tempdir().unwrap();
-        let mut demo = Demo { process: None, directory, offset, _turn: turn };
+        let mut demo = Demo { process: None, directory, _temporary: temporary, offset, _turn: turn };
         demo.begin();
         demo
     }
@@ -77,7 +88,7 @@ impl Demo {
     }
 
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
