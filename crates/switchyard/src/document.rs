@@ -121,8 +121,11 @@ fn yaml_problem(error: serde_saphyr::Error, path: String) -> Problem {
     let place = error.location().map(|location| format!(" (line {})", location.line()));
     let text = error.to_string();
     let mut message = text.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned();
-    if let Some(start) = message.find(" at line ") {
-        message.truncate(start);
+    // Behind these stands a place that is told below, or advice for who calls the library.
+    for end in [" at line ", ", set DuplicateKeyPolicy", "; use from_str_multiple"] {
+        if let Some(start) = message.find(end) {
+            message.truncate(start);
+        }
     }
     Problem { path, message: message + &place.unwrap_or_default() }
 }
@@ -220,6 +223,8 @@ mod tests {
         check("routers:\n- label: a\n  prt: 1\n", "unknown field `prt`");
         check("routers: []\nnames:\n  a: b\n  a: c\n", "duplicate");
         check("routers: []\nrouters: []\n", "duplicate");
+        check("routers: []\nrouters: []\n", ": routers (line 2)");
+        check("routers: []\n---\nrouters: []\n", "multiple YAML documents detected (line");
         check("{\"routers\": [], \"names\": {\"a\": \"b\", \"a\": \"c\"}}", "duplicate key `a`");
         check("{\"routers\": [{\"label\": 1}]}", "routers[0].label: invalid type: integer `1`");
         check("routers: [", "line");

@@ -61,7 +61,9 @@ fn documents_are_refused_by_file_key_and_what_to_do() {
             &["interfaces[0].socketOptions.readTimeoutMs"],
         ),
         (format!("{memory}{http}surprise: 1\n"), &["unknown field `surprise`"]),
-        (format!("{memory}{http}{memory}"), &["duplicate"]),
+        (format!("{memory}{http}{memory}"), &["duplicate mapping key: storage (line"]),
+        (String::new(), &["standard input: the document must be a map", "'storage' and 'interfaces'"]),
+        ("[1, 2]".to_owned(), &["the document must be a map"]),
         (
             format!("{memory}{http}admin: {{security: {{pathBlacklist: ['(']}}}}\n"),
             &["admin.security.pathBlacklist[0]: cannot read `(`"],
