@@ -78,7 +78,8 @@ async fn asked(call: &Call, body: Body) -> Result<Asked, Response> {
 /// A delegation request in a body; `application/json` with or without parameters.
 fn posted(headers: &HeaderMap, body: &[u8]) -> Result<Asked, (StatusCode, String)> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if content_type.split(';').next().unwrap_or_default().trim() != "application/json" {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json\n".to_owned()));
     }
     let bad = |text: String| (StatusCode::BAD_REQUEST, text);
