@@ -149,7 +149,7 @@ impl Namer for FileNamer {
         live
     }
 
-    /// Files at the top level only, as in the original.
+    /// Files at the top level only. The original lists directories there, too, which bind to nothing.
     fn bound_names(&self) -> Live<Arc<[Path]>> {
         lock(&self.known).names.live()
     }

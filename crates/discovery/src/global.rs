@@ -29,24 +29,27 @@ impl Namer for Global {
         let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
         let constant = |tree| Live::constant(tree);
         match texts.as_slice() {
-            ["$", kind @ ("inet" | "fixedinet"), host, port, ..] if number(port).is_some() => {
+            ["$", kind @ ("inet" | "fixedinet"), host, port, residual @ ..] if number(port).is_some() => {
                 let keep = if *kind == "inet" { Keep::Refreshed } else { Keep::Forever };
-                constant(leaf(path, 4, self.dns.addr(host, number(port).unwrap_or_default(), keep)))
+                let addr = self.dns.addr(host, number(port).unwrap_or_default(), keep);
+                constant(leaf(path.take(4), residual, addr))
             }
-            ["$", "inet", port, ..] if number(port).is_some() => {
-                constant(leaf(path, 3, self.dns.addr("", number(port).unwrap_or_default(), Keep::Forever)))
+            ["$", "inet" | "fixedinet", port, residual @ ..] if number(port).is_some() => {
+                let addr = self.dns.addr("", number(port).unwrap_or_default(), Keep::Forever);
+                constant(leaf(path.take(3), residual, addr))
             }
             ["$", "fail", ..] => constant(NameTree::Fail),
             ["$", "nil", ..] => constant(NameTree::Empty),
-            ["$", class, ..] => self.utility(class, path),
+            ["$", class, rest @ ..] => self.utility(class, path, &from_texts(rest)),
             _ => constant(NameTree::Neg),
         }
     }
 }
 
 impl Global {
-    fn utility(&self, class: &str, path: &Path) -> Live<NamerTree> {
-        match utility::lookup(class, &path.drop_first(2)) {
+    /// `path` as a whole, and `rest` of it as the namer of that class sees it.
+    fn utility(&self, class: &str, path: &Path, rest: &Path) -> Live<NamerTree> {
+        match utility::lookup(class, rest) {
             Answer::Unknown => Live::failed(format!("Unknown namer: {class} for path: {path}")),
             Answer::Neg => Live::constant(NameTree::Neg),
             Answer::Rewrite(path) => Live::constant(NameTree::Leaf(Name::Path(path))),
@@ -63,8 +66,13 @@ impl Global {
     }
 }
 
-fn leaf(path: &Path, id_length: usize, addr: Live<Addr>) -> NamerTree {
-    NameTree::Leaf(Name::Bound(Bound::new(path.take(id_length), path.drop_first(id_length), addr)))
+fn leaf(id: Path, residual: &[&str], addr: Live<Addr>) -> NamerTree {
+    NameTree::Leaf(Name::Bound(Bound::new(id, from_texts(residual), addr)))
+}
+
+/// Labels that were read as text: what is no UTF-8 stays replaced, as in the original.
+fn from_texts(labels: &[&str]) -> Path {
+    Path::from_labels(labels).unwrap_or_else(|| unreachable!("labels of a path, read as text, are not empty"))
 }
 
 /// As Java reads an `int`: a sign is fine, the range is checked later.

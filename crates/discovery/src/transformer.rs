@@ -170,17 +170,14 @@ pub struct OtherTree {
 }
 
 impl OtherTree {
-    fn tree(&self, other: &BoundTree, residual: Option<&Path>) -> BoundTree {
-        other.map(&mut |bound| Bound {
-            id: self.id.clone(),
-            residual: residual.unwrap_or(&bound.residual).clone(),
-            ..bound.clone()
-        })
+    /// The other tree under our id; residuals are its own.
+    fn tree(&self, other: &BoundTree) -> BoundTree {
+        other.map(&mut |bound| Bound { id: self.id.clone(), ..bound.clone() })
     }
 
     fn replaced(&self, tree: &BoundTree, other: &BoundTree) -> BoundTree {
         match tree {
-            NameTree::Leaf(bound) => self.tree(other, Some(&bound.residual)),
+            NameTree::Leaf(_) => self.tree(other),
             NameTree::Alt(trees) => NameTree::Alt(trees.iter().map(|tree| self.replaced(tree, other)).collect()),
             NameTree::Union(branches) => {
                 let branch = |branch: &names::Weighted<Bound>| names::Weighted {
@@ -202,7 +199,7 @@ impl Transformer for OtherTree {
             // Without the other tree there is nothing to put in its place.
             (None, _) => NameTree::Neg,
             (Some(other), Leaves::Replaced) => self.replaced(tree, other),
-            (Some(other), Leaves::Ignored) => self.tree(other, None),
+            (Some(other), Leaves::Ignored) => self.tree(other),
         }
     }
 

@@ -21,9 +21,9 @@ enum Segment {
 }
 
 impl PathMatcher {
-    /// Never fails: what is no capture is text. A leading `/` is optional.
+    /// Never fails: what is no capture is text. A leading `/` is optional, and one at the end counts for nothing.
     pub fn new(pattern: &str) -> PathMatcher {
-        let segments = pattern.split('/').skip_while(|segment| segment.is_empty());
+        let segments = pattern.trim_end_matches('/').split('/').skip_while(|segment| segment.is_empty());
         PathMatcher { segments: segments.map(Segment::new).collect() }
     }
 

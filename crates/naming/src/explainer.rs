@@ -45,6 +45,10 @@ type Explained = Result<Explain, Arc<str>>;
 impl Explainer<'_, '_> {
     /// What becomes of `path`, a name that `dentry` led to.
     fn look(&mut self, at: Place, path: &Path, dentry: Option<&Dentry>) -> Explained {
+        // What a lookup leads to stands one deeper than the name: that, not the lookup, is what is bounded.
+        if at.depth >= MAX_DEPTH {
+            return Err("Max recursion level reached.".into());
+        }
         self.work += 1;
         if self.work > MAX_LOOKUPS {
             return Err(too_many_lookups());
@@ -77,7 +81,11 @@ impl Explainer<'_, '_> {
 
     fn ask(&mut self, at: Place, path: &Path, dentry: Option<&Dentry>) -> Explained {
         match self.lookups.ask(path) {
-            State::Ok(NameTree::Neg) => Ok(Explain::Neg { path: Some(path.clone()), dentry: dentry.cloned() }),
+            State::Ok(NameTree::Neg) => {
+                // The original shows the empty name as it shows a written `~`.
+                let path = Some(path.clone()).filter(|path| !path.is_empty());
+                Ok(Explain::Neg { path, dentry: dentry.cloned() })
+            }
             State::Ok(tree) => self.tree(at, path, dentry, &tree),
             State::Failed(why) => Ok(exception(path, dentry, why)),
             State::Pending => self.not_yet(path, dentry),
@@ -91,9 +99,6 @@ impl Explainer<'_, '_> {
 
     /// A tree that stands for `path` because of `dentry`.
     fn tree(&mut self, at: Place, path: &Path, dentry: Option<&Dentry>, tree: &NamerTree) -> Explained {
-        if at.depth > MAX_DEPTH {
-            return Err("Max recursion level reached.".into());
-        }
         if at.nesting > MAX_NESTING {
             return Err(too_nested());
         }

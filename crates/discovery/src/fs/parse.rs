@@ -30,15 +30,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Line>, String> {
         return Err(format!("file is larger than {MOST_BYTES} bytes"));
     }
     let text = String::from_utf8_lossy(bytes);
+    // What are blanks is Java's: a no-break space is none.
     let lines = text.split('\n').filter_map(|line| {
-        let code = line.split('#').next().unwrap_or("").trim();
-        (!code.is_empty()).then(|| parse_line(code).ok_or_else(|| format!("malformed address: {line}")))
+        let code = line.split('#').next().unwrap_or("").trim_matches(|c| c <= ' ');
+        (!code.is_empty()).then(|| parse_line(code).ok_or_else(|| format!("malformed address: {code}")))
     });
     lines.collect()
 }
 
 fn parse_line(text: &str) -> Option<Line> {
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let words: Vec<&str> = text.split([' ', '\t', '\r', '\x0b', '\x0c']).filter(|word| !word.is_empty()).collect();
     let (host, port, weight) = match words.as_slice() {
         [host, port] => (host, port, None),
         [host, port, "*", weight] => (host, port, Some(weight.parse::<f64>().ok()?)),
@@ -72,6 +73,8 @@ mod tests {
             ("h 80\nh 80*2", Err("malformed address: h 80*2")),
             ("h 80 *2", Err("malformed address: h 80 *2")),
             ("h", Err("malformed address: h")),
+            ("127.0.0.1 80\n  h 80*2  # twice\r\n", Err("malformed address: h 80*2")),
+            ("h\u{a0}80", Err("malformed address: h\u{a0}80")),
             ("h 0", Err("malformed address: h 0")),
             ("h 65536", Err("malformed address: h 65536")),
             ("h 80 * -1", Err("malformed address: h 80 * -1")),
