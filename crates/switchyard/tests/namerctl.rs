@@ -13,7 +13,7 @@ use testkit::http::{self, Answer};
 use testkit::process;
 use testkit::recorder::{Recorded, Recorder, Reply};
 
-use common::Namerd;
+use common::{Namerd, switchyard};
 
 #[test]
 fn every_vector_agrees() {
@@ -27,6 +27,36 @@ fn every_vector_agrees() {
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The same API by our own name, where each kind of trouble has its number.
+#[test]
+fn our_own_command_tells_troubles_apart() {
+    let namerd = Namerd::with_namespaces(&serde_json::json!({ "taken": "/a => /b" }));
+    let run = |arguments: &str, stdin: &str| {
+        let arguments = arguments.split(' ');
+        process::run(switchyard().arg("dtab").args(arguments).env("NAMERCTL_BASE_URL", &namerd.api), stdin.as_bytes())
+    };
+    for (arguments, stdin, code, told) in [
+        ("create taken -", "/a => /c", 6, "exists already"),
+        ("create other -", "/a => ", 2, "/a => []"),
+        ("update taken - --version AAAAAAAAAAk=", "/a => /c", 6, "changed since"),
+        ("delete other", "", 1, "dtabs/other: no such namespace"),
+        ("get other", "", 1, "dtabs/other: no such namespace"),
+        ("explain other /a", "", 1, "dtabs/other: no such namespace"),
+        ("explain taken a", "", 2, "Invalid path: a"),
+        ("edit taken --set nonsense", "", 2, "--set nonsense"),
+        ("diff taken - --exit-code", "/a => /c", 7, ""),
+        ("list --base-url nonsense", "", 2, "--base-url nonsense"),
+        ("list --base-url http://127.0.0.1:1", "", 1, "refused"),
+    ] {
+        let finished = run(arguments, stdin);
+        assert_eq!(finished.code, code, "{arguments}: {}{}", finished.stdout, finished.stderr);
+        assert!(finished.stderr.contains(told), "{arguments}: {}", finished.stderr);
+    }
+    assert_eq!(run("explain taken /nope", "").stdout, "/nope   neg: no such name\n");
+    let unchanged: Value = serde_json::from_str(&run("edit taken --set /a=>/b -o json", "").stdout).unwrap();
+    assert_eq!(unchanged["action"], "unchanged");
 }
 
 /// Runs one case; what was wrong.

@@ -1,5 +1,6 @@
 //! `demo.json`: what runs where, as a file for programs; written when ready and kept true.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -64,7 +65,9 @@ fn document(topology: &Topology, processes: Vec<Process>) -> Document {
 /// By rename, so that a reader never sees half a file.
 fn write(topology: &Topology, document: &Document) -> anyhow::Result<()> {
     let file = topology.path("demo.json");
-    let mut next = tempfile::NamedTempFile::new_in(&topology.directory)?;
+    // As any file: it holds no secret, and programs of other users may read it.
+    let readable = std::fs::Permissions::from_mode(0o644);
+    let mut next = tempfile::Builder::new().permissions(readable).tempfile_in(&topology.directory)?;
     serde_json::to_writer_pretty(&mut next, document)?;
     next.persist(&file).with_context(|| format!("{}", file.display()))?;
     Ok(())

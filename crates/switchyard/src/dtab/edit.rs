@@ -12,6 +12,7 @@ use super::layout;
 use super::remote::{Body, DTAB, VersionedDtab, Weights};
 use super::write::NoteArguments;
 use crate::exit::{Exit, Failure};
+use crate::output::{self, Output};
 
 #[derive(Args, Debug)]
 pub struct Edit {
@@ -34,7 +35,16 @@ impl Edit {
         let text = if by_flags { self.changed(&before)? } else { in_editor(&self.namespace, &before)? };
         let after = Dtab::read(&text).map_err(|error| Failure::error(Exit::Usage, error.message))?;
         if after.show_exact() == read(&before)?.show_exact() {
-            eprintln!("nothing changed");
+            match session.output {
+                Output::Text => eprintln!("nothing changed"),
+                Output::Json => {
+                    let version = &before.version;
+                    let nothing = serde_json::json!({
+                        "namespace": self.namespace, "action": "unchanged", "version": version, "fleet": null, "laggards": null,
+                    });
+                    output::json(&nothing)?;
+                }
+            }
             return Ok(Exit::Ok);
         }
         let body = Body { content_type: DTAB, text: after.show_exact() };
