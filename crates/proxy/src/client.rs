@@ -217,6 +217,10 @@ pub(crate) struct Picked {
 }
 
 impl Picked {
+    pub(crate) fn is_of(&self, client: &Rc<Client>) -> bool {
+        Rc::ptr_eq(&self.client, client)
+    }
+
     pub(crate) fn release(mut self, outcome: Outcome, now: u64) {
         self.end(outcome, now);
     }

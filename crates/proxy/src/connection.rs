@@ -24,7 +24,7 @@ use crate::failure::{Failure, Kind, Manner};
 use crate::forwarded::Forwarder;
 use crate::metrics::Life;
 use crate::record;
-use crate::request::{Request, Scratch, prepare};
+use crate::request::{Request, Scratch, keeps_alive, prepare};
 use crate::server::Server;
 use crate::tcp;
 use crate::worker::{Slot, Worker};
@@ -382,5 +382,5 @@ fn reject(failure: Failure, head: &RequestHead, rest: &[u8]) -> (Taken, usize) {
         Ok((used, _)) => (used, body.is_done()),
         Err(_) => (rest.len(), false),
     };
-    (Taken::Failed(failure, Ending { method: head.method, keep_alive: head.keep_alive && over }), head.len + used)
+    (Taken::Failed(failure, Ending { method: head.method, keep_alive: keeps_alive(head) && over }), head.len + used)
 }

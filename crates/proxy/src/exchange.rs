@@ -43,6 +43,8 @@ pub(crate) struct Exchange<'a> {
     pub refuses: bool,
     pub record: Record,
     total_ends: Option<u64>,
+    /// An endpoint that was picked, and had no idle connection.
+    picked: Option<Picked>,
     _under_way: UnderWay,
 }
 
@@ -122,6 +124,7 @@ impl<'a> Exchange<'a> {
             refuses: false,
             record: Record::default(),
             total_ends,
+            picked: None,
             _under_way: under_way,
         }
     }
@@ -137,12 +140,14 @@ impl<'a> Exchange<'a> {
         let client = &drawn.leaf.client;
         let picked = if drawn.is_ready(now) == Some(true) { client.pick(now) } else { None };
         let look = !self.request.method.is_idempotent();
-        let Some((picked, mut upstream)) = picked.and_then(|picked| {
-            let upstream = picked.endpoint.reuse(now, look)?;
-            Some((picked, upstream))
-        }) else {
-            self.request.drawn = Some(drawn);
-            return None;
+        let upstream = picked.as_ref().and_then(|picked| picked.endpoint.reuse(now, look));
+        let (picked, mut upstream) = match (picked, upstream) {
+            (Some(picked), Some(upstream)) => (picked, upstream),
+            (picked, _) => {
+                self.picked = picked;
+                self.request.drawn = Some(drawn);
+                return None;
+            }
         };
         self.request.name.service.deposit(now);
         self.record.begin(&drawn, &picked.endpoint, now);
@@ -310,7 +315,8 @@ impl<'a> Exchange<'a> {
             let (mut upstream, picked, dispatched, attempt_ends, event) = match first.take() {
                 Some(first) => first,
                 None => {
-                    let Some(picked) = client.pick(now) else {
+                    let before = self.picked.take().filter(|picked| picked.is_of(client));
+                    let Some(picked) = before.or_else(|| client.pick(now)) else {
                         let dtab = &self.connection.server.router.settings.dtab;
                         let name = &self.request.name;
                         return Err(Stop::Failure(Failure::unbound(&name.service.name, dtab, &name.local)));

@@ -136,7 +136,7 @@ pub(crate) fn prepare(
         name,
         method: head.method,
         version: head.version,
-        keep_alive: head.keep_alive,
+        keep_alive: keeps_alive(head),
         expect_continue: head.expect_continue,
         wants_upgrade: head.wants_upgrade,
         ends_here,
@@ -171,6 +171,11 @@ fn identify(
         }
     }
     Err(Failure::unidentified(head.method_name(bytes), head.target(bytes), peer, &reason))
+}
+
+/// What follows a CONNECT may be meant for the tunnel, so it is no request, whatever the answer is.
+pub(crate) fn keeps_alive(head: &RequestHead) -> bool {
+    head.keep_alive && head.method != Method::Connect
 }
 
 /// The first Via tells how many proxies the request has passed.

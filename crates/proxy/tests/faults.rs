@@ -468,3 +468,13 @@ fn a_tunnel_carries_bytes_both_ways() {
     stream.write_all(b"pong").expect("written");
     read_until(&mut stream, b"pong");
 }
+
+#[test]
+fn what_follows_a_refused_connect_is_no_request() {
+    let backend = Backend::ok();
+    let proxy = Proxy::start(&format!("/svc/web => /$/inet/127.0.0.1/{}", backend.port));
+    let bytes = b"CONNECT other:80 HTTP/1.1\r\nHost: other:80\r\n\r\nGET /b HTTP/1.1\r\nHost: web\r\n\r\n";
+    let answer = String::from_utf8_lossy(&proxy.raw(bytes)).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(backend.requests().len(), 0);
+}
