@@ -51,7 +51,14 @@ pub fn prepare(arguments: &Arguments, root: &Path, tools: &Tools) -> anyhow::Res
             continue;
         }
         match program(name, arguments, root, tools) {
-            Ok(program) => targets.push(Target::new(name, program, root)),
+            Ok(program) => {
+                let mut target = Target::new(name, program, root);
+                if name == "switchyard" && arguments.router.is_some() {
+                    // The record names the commit of the sources here, which this may not be of.
+                    target.version.push_str(", of a binary that was given");
+                }
+                targets.push(target);
+            }
             Err(error) if name == "switchyard" => return Err(error),
             Err(error) => skipped.push(Skipped { target: name.to_owned(), why: format!("{error:#}") }),
         }
