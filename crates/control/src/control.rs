@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use names::{Dtab, Path};
 use naming::{ConfiguredInterpreter, Explain, ExplainError, Interpreter, Live, Namers, State};
-use store::{DtabStore, Error, Lease, LeaseRequest, Leased, Revision, Version};
+use store::{Change, DtabStore, Error, Lease, LeaseRequest, Leased, Note, Revision, Version};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,6 +39,27 @@ pub(crate) struct Inner {
 pub(crate) const EXPLAIN_WITHIN: Duration = Duration::from_secs(2);
 
 impl Control {
+    /// Writes on a task of its own: a client that goes away does not undo half of what it asked for.
+    pub(crate) async fn write(&self, name: &str, change: Change, note: Note) -> Result<Arc<Revision>, Error> {
+        let (store, name) = (self.inner.store.clone(), name.to_owned());
+        let written = tokio::spawn(async move { store.write(&name, change, note).await }).await;
+        let written = written.unwrap_or(Err(Error::Closed));
+        match &written {
+            Ok(revision) => {
+                self.inner.metrics.writes.inc();
+                tracing::info!(
+                    namespace = %revision.namespace, version = %revision.version, author = %revision.author,
+                    action = %revision.action, "dtab written"
+                );
+            }
+            Err(error) => {
+                self.inner.metrics.refused_writes.inc();
+                tracing::debug!(%error, "dtab write refused");
+            }
+        }
+        written
+    }
+
     /// The namespaces that exist, each with its current revision, sorted by name.
     pub fn namespaces(&self) -> Vec<Arc<Revision>> {
         let names = self.inner.store.names().borrow().clone();

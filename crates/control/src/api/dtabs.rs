@@ -224,25 +224,9 @@ async fn write(control: &Control, name: &str, call: &Call, body: Body) -> Result
     Ok(if etag { with_etag(response, revision.version) } else { response })
 }
 
-/// Writes on a task of its own: a client that goes away does not undo half of what it asked for.
+/// The store's refusals in the original's statuses.
 async fn store(control: &Control, name: &str, change: Change, note: Note) -> Result<Arc<Revision>, Response> {
-    let (store, name) = (control.inner.store.clone(), name.to_owned());
-    let written = tokio::spawn(async move { store.write(&name, change, note).await }).await;
-    let written = written.unwrap_or(Err(Error::Closed));
-    match &written {
-        Ok(revision) => {
-            control.inner.metrics.writes.inc();
-            tracing::info!(
-                namespace = %revision.namespace, version = %revision.version, author = %revision.author,
-                action = %revision.action, "dtab written"
-            );
-        }
-        Err(error) => {
-            control.inner.metrics.refused_writes.inc();
-            tracing::debug!(%error, "dtab write refused");
-        }
-    }
-    written.map_err(|error| match error {
+    control.write(name, change, note).await.map_err(|error| match error {
         Error::DoesNotExist(_) => not_found(),
         Error::AlreadyExists(_) => answer(StatusCode::CONFLICT, None, ""),
         Error::VersionMismatch => answer(StatusCode::PRECONDITION_FAILED, None, ""),

@@ -148,7 +148,7 @@ async fn answer(
         (Some(_), false) => Change::Update(dtab, versions(&draft.base)),
         _ => Change::Create(dtab),
     };
-    let refused = match store(&pages.control, name, change, note(&draft.author, &draft.comment)).await {
+    let refused = match pages.control.write(name, change, note(&draft.author, &draft.comment)).await {
         Ok(revision) => return Ok(written(&pages.control, &revision).await),
         Err(refused) => refused,
     };
@@ -210,7 +210,7 @@ pub(super) async fn undo(
         None => Change::Create(revision.dtab.clone()),
     };
     let comment = format!("put back version {}", revision.version);
-    match store(&pages.control, &namespace, change, note(&undo.author, &comment)).await {
+    match pages.control.write(&namespace, change, note(&undo.author, &comment)).await {
         Ok(revision) => written(&pages.control, &revision).await,
         Err(Error::VersionMismatch | Error::AlreadyExists(_) | Error::DoesNotExist(_)) => {
             let what = "Somebody else wrote meanwhile, so nothing was put back. The history shows what; look again.";
@@ -227,27 +227,6 @@ fn versions(text: &str) -> Vec<Version> {
 fn note(author: &str, comment: &str) -> Note {
     let said = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(Arc::<str>::from);
     Note { author: said(author).unwrap_or_else(|| "-".into()), comment: said(comment), time: jiff::Timestamp::now() }
-}
-
-/// Writes on a task of its own: a browser that goes away does not undo half of what it asked for.
-async fn store(control: &Control, name: &str, change: Change, note: Note) -> Result<Arc<Revision>, Error> {
-    let (store, name) = (control.inner.store.clone(), name.to_owned());
-    let written = tokio::spawn(async move { store.write(&name, change, note).await }).await;
-    let written = written.unwrap_or(Err(Error::Closed));
-    match &written {
-        Ok(revision) => {
-            control.inner.metrics.writes.inc();
-            tracing::info!(
-                namespace = %revision.namespace, version = %revision.version, author = %revision.author,
-                action = %revision.action, "dtab written from a page"
-            );
-        }
-        Err(error) => {
-            control.inner.metrics.refused_writes.inc();
-            tracing::debug!(%error, "dtab write from a page refused");
-        }
-    }
-    written
 }
 
 /// Waits a little for the fleet; the page tells who is behind, whichever way the wait ended.
