@@ -10,6 +10,7 @@
 
 mod admin;
 mod api;
+mod chain;
 pub mod client;
 mod config;
 mod control;

@@ -6,6 +6,8 @@ use axum::{
     response::Response,
 };
 
+pub(crate) use crate::chain::chain;
+
 pub(super) const JSON: &str = "application/json";
 
 /// A body of a type; without one where the original sends none.
@@ -46,15 +48,4 @@ pub(super) fn not_found() -> Response {
 
 pub(super) fn no_content() -> Response {
     answer(StatusCode::NO_CONTENT, None, Body::empty())
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

@@ -12,7 +12,7 @@ use naming::{Addr, BoundTree, ConfiguredInterpreter, Interpreter, Live, Namers, 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use crate::follow::lines::chain;
+use crate::chain::chain;
 
 pub(super) type OutBody = BoxBody<Bytes, std::convert::Infallible>;
 

@@ -44,7 +44,7 @@ where
             }
             match self.stream.next().await {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
-                Some(Err(error)) => return Err(Broken::Stream(chain(&error))),
+                Some(Err(error)) => return Err(Broken::Stream(crate::chain::chain(&error))),
                 // What stands behind the last line feed is no line.
                 None => return Ok(None),
             }
@@ -72,20 +72,6 @@ where
     pub(crate) fn rest(&self) -> String {
         String::from_utf8_lossy(&self.buffer).into_owned()
     }
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
 }
 
 /// Above this, nothing more is put into an outbox.
