@@ -4,6 +4,7 @@
 //! Everything binds port 0 or a range it has locked, and ends what it started when dropped.
 
 pub mod browser;
+pub mod certificates;
 pub mod http;
 pub mod load;
 pub mod ports;
