@@ -57,6 +57,14 @@ known! {
     FinagleNack "finagle-http-nack"
     FinagleNonretryableNack "finagle-http-nonretryable-nack"
     FinagleRetryableRequest "finagle-http-retryable-request"
+    B3 "b3"
+    B3TraceId "x-b3-traceid"
+    B3SpanId "x-b3-spanid"
+    B3ParentSpanId "x-b3-parentspanid"
+    B3Sampled "x-b3-sampled"
+    B3Flags "x-b3-flags"
+    TraceParent "traceparent"
+    TraceState "tracestate"
     L5dDtab "l5d-dtab"
     L5dSample "l5d-sample"
     L5dReqid "l5d-reqid"
@@ -86,6 +94,7 @@ impl Known {
         };
         let candidates: &[Known] = match (first | 0x20, name.len()) {
             (b'a', 15) => &[AcceptEncoding],
+            (b'b', 2) => &[B3],
             (b'c', 10) => &[Connection],
             (b'c', 12) => &[ContentType],
             (b'c', 14) => &[ContentLength],
@@ -108,9 +117,15 @@ impl Known {
             (b'r', 11) => &[RetryAfter],
             (b't', 2) => &[Te],
             (b't', 7) => &[Trailer],
+            (b't', 10) => &[TraceState],
+            (b't', 11) => &[TraceParent],
             (b't', 17) => &[TransferEncoding],
             (b'u', 7) => &[Upgrade],
             (b'v', 3) => &[Via],
+            (b'x', 10) => &[B3Flags],
+            (b'x', 11) => &[B3SpanId],
+            (b'x', 12) => &[B3TraceId, B3Sampled],
+            (b'x', 17) => &[B3ParentSpanId],
             (b'x', 23) => &[XForwardedClientCert],
             _ => return Other,
         };

@@ -18,6 +18,7 @@ mod reliability;
 mod router;
 mod server;
 mod telemetry;
+mod trace_propagator;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -290,7 +290,7 @@ impl Connection {
         };
         request.started = worker.now();
         if let Some(drawn) = request.name.try_draw(&server.router, request.started) {
-            request.enter(&drawn, &mut out);
+            request.enter(&drawn, server.router.settings.trace_propagator, &mut out);
             request.drawn = Some(drawn);
         }
         match request.body.feed(rest, Form::Pass, &mut out) {

@@ -1,12 +1,10 @@
 //! The request's context: what `l5d-*` headers bring along, and in what form it goes on.
 //!
-//! Behaviour: Linkerd 1.7.5's `LinkerdHeaders`. Read are `l5d-ctx-dtab`, `l5d-dtab`, `l5d-ctx-deadline`,
-//! `l5d-ctx-trace` and `l5d-sample`; everything else that starts with `l5d-` passes through.
+//! Behaviour: Linkerd 1.7.5's `LinkerdHeaders`. Read are `l5d-ctx-dtab`, `l5d-dtab` and `l5d-ctx-deadline`,
+//! and in `crate::trace` `l5d-ctx-trace` and `l5d-sample`; everything else that starts with `l5d-` passes through.
 
 use http1::{Known, KnownSet, RequestHead};
 use names::{Dtab, ParseError};
-
-use crate::trace::{Flags, Trace};
 
 /// Every header of Linkerd's own.
 pub(crate) const ALL: KnownSet = KnownSet::of(&[
@@ -41,7 +39,6 @@ pub(crate) const REWRITTEN: KnownSet = KnownSet::of(&[
 ]);
 
 const DTABS: KnownSet = KnownSet::of(&[Known::L5dCtxDtab, Known::L5dDtab]);
-const TRACED: KnownSet = KnownSet::of(&[Known::L5dCtxTrace, Known::L5dSample]);
 
 /// A deadline as it travels: nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,16 +70,13 @@ impl Deadline {
         head.fields.all(bytes, Known::L5dCtxDeadline).filter_map(Deadline::read).reduce(Deadline::with)
     }
 
-    /// The whole header line.
-    pub(crate) fn line(self) -> Vec<u8> {
-        // Enough for times until the year 2554.
-        let mut line = Vec::with_capacity(64);
-        line.extend_from_slice(b"l5d-ctx-deadline: ");
-        write_decimal(self.timestamp, &mut line);
-        line.push(b' ');
-        write_decimal(self.deadline, &mut line);
-        line.extend_from_slice(b"\r\n");
-        line
+    /// Appends the whole header line.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"l5d-ctx-deadline: ");
+        write_decimal(self.timestamp, out);
+        out.push(b' ');
+        write_decimal(self.deadline, out);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -130,40 +124,6 @@ pub(crate) fn dtab(head: &RequestHead, bytes: &[u8]) -> Result<Dtab, ParseError>
     Ok(local)
 }
 
-/// The ids under which this request goes on.
-#[inline]
-pub(crate) fn trace(head: &RequestHead, bytes: &[u8], random: &mut impl FnMut() -> u64) -> Trace {
-    if !head.fields.present().any(TRACED) {
-        return Trace::root(random).child(random);
-    }
-    let incoming = head.first(bytes, Known::L5dCtxTrace).and_then(Trace::read);
-    let mut server = match incoming {
-        Some(trace) => trace.child(random),
-        None => Trace::root(random),
-    };
-    let rate = head.first(bytes, Known::L5dSample).and_then(sample_rate);
-    if rate.is_some_and(|rate| sampled(server.trace, rate)) {
-        server.flags |= Flags::KNOWN | Flags::SAMPLED;
-    }
-    server.child(random)
-}
-
-/// `l5d-sample`: a share of 0 to 1, from which larger and smaller numbers are cut.
-pub(crate) fn sample_rate(value: &[u8]) -> Option<f64> {
-    let rate: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
-    (!rate.is_nan()).then(|| rate.clamp(0.0, 1.0))
-}
-
-fn sampled(trace: u64, rate: f64) -> bool {
-    (((trace ^ salt()) as i64).unsigned_abs() % 10_000) < (rate * 10_000.0) as u64
-}
-
-/// One per process, so that processes sample different requests.
-fn salt() -> u64 {
-    static SALT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    *SALT.get_or_init(|| fastrand::u64(..))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,25 +131,9 @@ mod tests {
     #[test]
     fn a_deadline_is_written_as_it_is_read() {
         for (timestamp, deadline) in [(0, 9), (1_500_000_000_000_000_000, u128::from(u64::MAX)), (1 << 64, u128::MAX)] {
-            let line = Deadline { timestamp, deadline }.line();
+            let mut line = Vec::new();
+            Deadline { timestamp, deadline }.write(&mut line);
             assert_eq!(String::from_utf8_lossy(&line), format!("l5d-ctx-deadline: {timestamp} {deadline}\r\n"));
-        }
-    }
-
-    #[test]
-    fn a_sample_rate_is_cut_to_a_share() {
-        for (value, rate) in
-            [("yes", None), ("0", Some(0.0)), ("1", Some(1.0)), ("1.5", Some(1.0)), ("-2", Some(0.0)), ("NaN", None)]
-        {
-            assert_eq!(sample_rate(value.as_bytes()), rate, "{value}");
-        }
-    }
-
-    #[test]
-    fn rates_of_one_and_zero_decide_for_every_trace() {
-        for trace in [0, 1, u64::MAX, i64::MIN as u64, 12345] {
-            assert!(sampled(trace, 1.0));
-            assert!(!sampled(trace, 0.0));
         }
     }
 

@@ -433,7 +433,7 @@ impl<'a> Exchange<'a> {
             },
         };
         let drawn = drawn.map_err(Stop::Failure)?;
-        self.request.enter(&drawn, &mut self.out);
+        self.request.enter(&drawn, router.settings.trace_propagator, &mut self.out);
         Ok(drawn)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Runs without waiting, while the head still lies in the read buffer. Afterwards nothing of that buffer
 //! is needed: the outgoing head holds all that goes on, except the lines of the client, which is drawn
-//! later, and drawn again for each retry. Those come last, at [`Request::tail`].
+//! later, and drawn again for each retry, and those of the client's span. They come last, at [`Request::tail`].
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,11 +16,16 @@ use crate::forwarded::Forwarder;
 use crate::identify::Unidentified;
 use crate::name::{Drawn, Name};
 use crate::server::Server;
+use crate::settings::TracePropagator;
+use crate::trace::Trace;
 
 /// What has to be written before the client's own lines can follow.
 const ALWAYS_REMOVED: KnownSet = KnownSet::HOP_BY_HOP
     .with(context::REWRITTEN)
     .with(KnownSet::of(&[Known::XForwardedClientCert, Known::FinagleRetryableRequest]));
+
+/// The end of a head.
+const END: &[u8] = b"\r\n";
 
 /// Buffers that only live within [`prepare`].
 #[derive(Default)]
@@ -51,6 +56,12 @@ pub(crate) struct Request {
     pub tail: usize,
     /// The length of those that are there.
     pub tail_length: usize,
+    /// The server span.
+    pub trace: Trace,
+    /// `tracestate` as it goes on.
+    pub trace_state: Option<Box<[u8]>>,
+    /// The client span that went out last.
+    pub client_span: u64,
     pub deadline: Option<Deadline>,
     /// When the head was read, in nanoseconds since the epoch.
     pub started: u64,
@@ -106,13 +117,9 @@ pub(crate) fn prepare(
         write_line(extra, header.as_bytes(), millis.to_string().as_bytes());
     }
     extra.extend_from_slice(&name.context);
-    let mut random = || fastrand::u64(..);
-    let trace = if clear {
-        crate::trace::Trace::root(&mut random).child(&mut random)
-    } else {
-        context::trace(head, bytes, &mut random)
-    };
-    trace.write(extra);
+    let propagator = router.settings.trace_propagator;
+    let received = propagator.receive(head, bytes, clear, &mut || fastrand::u64(..));
+    remove = remove.with(propagator.rewritten());
     let ends_here = head.method == Method::Trace && count_down(head, bytes, &mut remove, extra)?;
     let is_buffered = match head.body {
         BodyKind::None => true,
@@ -143,8 +150,11 @@ pub(crate) fn prepare(
         wants_context: ends_here && matches!(head.first(bytes, Known::L5dAddContext), Some(b"true" | b"t" | b"1")),
         body: Body::new(head.body),
         is_buffered,
-        tail: out.len() - b"\r\n".len(),
+        tail: out.len() - END.len(),
         tail_length: 0,
+        trace: received.server,
+        trace_state: received.state,
+        client_span: 0,
         deadline,
         started: 0,
         drawn: None,
@@ -219,34 +229,27 @@ fn count_down(head: &RequestHead, bytes: &[u8], remove: &mut KnownSet, extra: &m
 }
 
 impl Request {
-    /// Goes to what was drawn: its lines replace those of the attempt before.
+    /// Goes to what was drawn, as a new client span: its lines replace those of the attempt before.
     #[inline]
-    pub(crate) fn enter(&mut self, drawn: &Drawn, out: &mut Vec<u8>) {
+    pub(crate) fn enter(&mut self, drawn: &Drawn, propagator: TracePropagator, out: &mut Vec<u8>) {
+        let trace = self.trace.child(&mut || fastrand::u64(..));
+        self.client_span = trace.span;
+        let rest = self.tail + self.tail_length;
+        // The first time nothing but the end of the head follows.
+        let behind = (out.len() > rest + END.len()).then(|| out[rest..].to_vec());
+        out.truncate(self.tail);
+        trace.write(propagator, self.trace_state.as_deref(), out);
         let attempt = drawn.leaf.client.settings.attempt_timeout;
         let total = self.name.service.settings.total_timeout;
-        if attempt.is_none() && total.is_none() && self.deadline.is_none() {
-            self.set_tail(out, &[], &drawn.leaf.lines);
-            return;
+        if attempt.is_some() || total.is_some() || self.deadline.is_some() {
+            let deadline = [attempt, total].into_iter().flatten().map(Deadline::within);
+            if let Some(strictest) = self.deadline.into_iter().chain(deadline).reduce(Deadline::with) {
+                strictest.write(out);
+            }
         }
-        let deadline = [attempt, total].into_iter().flatten().map(Deadline::within);
-        let strictest = self.deadline.into_iter().chain(deadline).reduce(Deadline::with);
-        let line = strictest.map(Deadline::line).unwrap_or_default();
-        self.set_tail(out, &line, &drawn.leaf.lines);
-    }
-
-    #[inline]
-    fn set_tail(&mut self, out: &mut Vec<u8>, first: &[u8], second: &[u8]) {
-        let (old, new) = (self.tail_length, first.len() + second.len());
-        let rest = self.tail + old;
-        let end = out.len();
-        if new > old {
-            out.resize(end + new - old, 0);
-        }
-        out.copy_within(rest..end, self.tail + new);
-        out.truncate(end + new - old);
-        out[self.tail..self.tail + first.len()].copy_from_slice(first);
-        out[self.tail + first.len()..self.tail + new].copy_from_slice(second);
-        self.tail_length = new;
+        out.extend_from_slice(&drawn.leaf.lines);
+        self.tail_length = out.len() - self.tail;
+        out.extend_from_slice(behind.as_deref().unwrap_or(END));
     }
 
     /// Whether the whole request is in its output buffer, so that it can be sent again.

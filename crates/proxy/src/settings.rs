@@ -43,6 +43,8 @@ pub struct Router {
     pub service: ByPrefix<Service>,
     /// `io.l5d.recentRequests`, the same for all routers.
     pub recent: Recent,
+    /// `tracePropagator`
+    pub trace_propagator: TracePropagator,
 }
 
 impl Router {
@@ -62,8 +64,32 @@ impl Router {
             client: ByPrefix::default(),
             service: ByPrefix::default(),
             recent: Recent::default(),
+            trace_propagator: TracePropagator::default(),
         }
     }
+}
+
+/// `tracePropagator`: in which headers a request's place in its trace comes and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TracePropagator {
+    /// `io.l5d.default`: `l5d-ctx-trace`
+    #[default]
+    Linkerd,
+    /// `io.l5d.zipkin`: B3, whose single header wins when it is read.
+    Zipkin { write: B3 },
+    /// `io.l5d.w3c`: `traceparent` and `tracestate`
+    W3c,
+}
+
+/// Which headers of B3 are written; all are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum B3 {
+    /// `x-b3-traceid` and its kin, as in Linkerd 1.7.
+    #[default]
+    Multi,
+    /// `b3`
+    Single,
+    Both,
 }
 
 /// Which requests are remembered for the pages. Without the telemeter these defaults hold; the original

@@ -1,13 +1,26 @@
-//! `l5d-ctx-trace`: padded Base64 of big-endian words: span, parent, trace, flags and, for traces of
-//! 128 bits, the high half of the trace id.
+//! A request's place in its trace: how it comes in, which spans are made of it, and how it goes on.
+//!
+//! ```text
+//!  headers ──propagator──▶ caller's span ──child──▶ server span ──child──▶ client span ──▶ headers
+//!                                                                (one per attempt)
+//! ```
+//! The ids of both spans are made for every request, whether it is sampled or not: who comes later may
+//! have decided to.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+mod b3;
+mod linkerd;
+mod w3c;
 
-/// Bits of the flags word.
+use http1::{Known, KnownSet, RequestHead};
+
+use crate::settings::TracePropagator;
+
+/// Bits of the flags word, which are those of finagle.
 pub(crate) struct Flags;
 
 impl Flags {
+    /// Sampled, whoever asks.
+    pub(crate) const DEBUG: u64 = 1;
     /// Whether to sample is decided.
     pub(crate) const KNOWN: u64 = 2;
     pub(crate) const SAMPLED: u64 = 4;
@@ -17,27 +30,31 @@ impl Flags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub span: u64,
+    /// The span itself, if it has none above it.
     pub parent: u64,
     pub trace: u64,
     pub flags: u64,
+    /// The high half of a trace id of 128 bits.
     pub high: Option<u64>,
 }
 
-const WORD: usize = 8;
+/// What a request brought, as a server span.
+pub(crate) struct Received {
+    pub server: Trace,
+    /// `tracestate`, checked.
+    pub state: Option<Box<[u8]>>,
+}
+
+/// What a propagator found.
+#[derive(Default)]
+struct Found {
+    caller: Option<Trace>,
+    /// The share in which to sample.
+    rate: Option<f64>,
+    state: Option<Box<[u8]>>,
+}
 
 impl Trace {
-    /// Anything but 32 or 40 bytes is no trace.
-    pub(crate) fn read(value: &[u8]) -> Option<Trace> {
-        let bytes = STANDARD.decode(value).ok()?;
-        let word = |n: usize| Some(u64::from_be_bytes(bytes.get(n * WORD..(n + 1) * WORD)?.try_into().ok()?));
-        let high = match bytes.len() {
-            32 => None,
-            40 => Some(word(4)?),
-            _ => return None,
-        };
-        Some(Trace { span: word(0)?, parent: word(1)?, trace: word(2)?, flags: word(3)?, high })
-    }
-
     /// The first span of a new trace.
     #[inline]
     pub(crate) fn root(random: &mut impl FnMut() -> u64) -> Trace {
@@ -51,46 +68,103 @@ impl Trace {
         Trace { span: random(), parent: self.span, ..self }
     }
 
-    /// Appends the lines `l5d-ctx-trace` and `l5d-reqid`.
+    fn decision(&self) -> Option<bool> {
+        if self.flags & Flags::DEBUG != 0 {
+            return Some(true);
+        }
+        (self.flags & Flags::KNOWN != 0).then_some(self.flags & Flags::SAMPLED != 0)
+    }
+
+    /// From here on everybody knows.
+    pub(crate) fn decide(&mut self, sampled: bool) {
+        self.flags = self.flags & !Flags::SAMPLED | Flags::KNOWN | if sampled { Flags::SAMPLED } else { 0 };
+    }
+
+    /// Appends whole header lines.
     #[inline]
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let mut bytes = [0; 5 * WORD];
-        let words = [self.span, self.parent, self.trace, self.flags, self.high.unwrap_or(0)];
-        for (target, word) in bytes.chunks_exact_mut(WORD).zip(words) {
-            target.copy_from_slice(&word.to_be_bytes());
+    pub(crate) fn write(&self, propagator: TracePropagator, state: Option<&[u8]>, out: &mut Vec<u8>) {
+        match propagator {
+            TracePropagator::Linkerd => linkerd::write(self, out),
+            TracePropagator::Zipkin { write } => b3::write(self, write, out),
+            TracePropagator::W3c => w3c::write(self, state, out),
         }
-        let length = if self.high.is_some() { 5 * WORD } else { 4 * WORD };
-        out.extend_from_slice(b"l5d-ctx-trace: ");
-        write_base64(&bytes[..length], out);
-        out.extend_from_slice(b"\r\nl5d-reqid: ");
-        let mut digits = [0; 16];
-        let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 15)];
-        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.trace.to_be_bytes()) {
-            *pair = [hex(byte >> 4), hex(byte)];
-        }
-        out.extend_from_slice(&digits);
-        out.extend_from_slice(b"\r\n");
     }
 }
 
-/// Padded Base64 of a few bytes: shorter than the general encoder's set-up.
+impl TracePropagator {
+    /// What it writes itself, or has read.
+    #[inline]
+    pub(crate) fn rewritten(self) -> KnownSet {
+        match self {
+            TracePropagator::Linkerd => KnownSet::NONE,
+            TracePropagator::Zipkin { .. } => b3::HEADERS,
+            TracePropagator::W3c => w3c::HEADERS,
+        }
+    }
+
+    /// What the request brought; `clear`: nothing in Linkerd's own headers counts.
+    #[inline]
+    pub(crate) fn receive(
+        self,
+        head: &RequestHead,
+        bytes: &[u8],
+        clear: bool,
+        random: &mut impl FnMut() -> u64,
+    ) -> Received {
+        let present = head.fields.present();
+        let found = match self {
+            TracePropagator::Linkerd if clear || !present.any(linkerd::HEADERS) => Found::default(),
+            TracePropagator::Linkerd => linkerd::read(head, bytes),
+            TracePropagator::Zipkin { .. } if present.any(b3::HEADERS) => b3::read(head, bytes),
+            TracePropagator::Zipkin { .. } => Found::default(),
+            TracePropagator::W3c => w3c::read(head, bytes, clear),
+        };
+        let mut server = match found.caller {
+            Some(caller) => caller.child(random),
+            None => Trace { high: (self == TracePropagator::W3c).then(&mut *random), ..Trace::root(random) },
+        };
+        let decision = match found.rate {
+            Some(rate) => Some(telemetry::spans::is_sampled(server.trace, rate)),
+            None => server.decision(),
+        };
+        match decision {
+            // On the wire a rate can only add, as in the original, which forgets to take the flag away.
+            Some(false) if self == TracePropagator::Linkerd => {}
+            Some(sampled) => server.decide(sampled),
+            None => {}
+        }
+        Received { server, state: found.state }
+    }
+}
+
+/// `l5d-sample`: a share of 0 to 1, from which larger and smaller numbers are cut.
+pub(crate) fn sample_rate(value: &[u8]) -> Option<f64> {
+    let rate: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+    (!rate.is_nan()).then(|| rate.clamp(0.0, 1.0))
+}
+
+/// The rate that Linkerd's own header asks for.
+fn asked_rate(head: &RequestHead, bytes: &[u8]) -> Option<f64> {
+    head.first(bytes, Known::L5dSample).and_then(sample_rate)
+}
+
+/// Appends 16 digits.
 #[inline]
-fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = [b'='; 4 * (5 * WORD).div_ceil(3)];
-    let letter = |bits: u32, shift: u32| ALPHABET[(bits >> shift) as usize & 63];
-    let (groups, rest) = bytes.as_chunks::<3>();
-    let (fours, _) = text.as_chunks_mut::<4>();
-    for (four, [a, b, c]) in fours.iter_mut().zip(groups) {
-        let bits = u32::from(*a) << 16 | u32::from(*b) << 8 | u32::from(*c);
-        *four = [letter(bits, 18), letter(bits, 12), letter(bits, 6), letter(bits, 0)];
+fn write_hex(word: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 16];
+    let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 15)];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(word.to_be_bytes()) {
+        *pair = [hex(byte >> 4), hex(byte)];
     }
-    if let (Some(four), [first, second @ ..]) = (fours.get_mut(groups.len()), rest) {
-        let bits = u32::from(*first) << 16 | second.first().map_or(0, |byte| u32::from(*byte) << 8);
-        let third = if second.is_empty() { b'=' } else { letter(bits, 6) };
-        *four = [letter(bits, 18), letter(bits, 12), third, b'='];
+    out.extend_from_slice(&digits);
+}
+
+/// Up to 16 hexadecimal digits, at least one.
+fn read_hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
     }
-    out.extend_from_slice(&text[..4 * bytes.len().div_ceil(3)]);
+    digits.iter().try_fold(0, |word, digit| Some(word << 4 | u64::from(char::from(*digit).to_digit(16)?)))
 }
 
 #[cfg(test)]
@@ -98,25 +172,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_original_writes() {
-        let trace = Trace::read(b"AAAAAAAAAAEAAAAAAAAAAgAAAAAAAAADAAAAAAAAAAY=");
-        assert_eq!(trace, Some(Trace { span: 1, parent: 2, trace: 3, flags: 6, high: None }));
-        let trace = Trace::read(b"AAAAAAAAAAEAAAAAAAAAAgAAAAAAAAADAAAAAAAAAAAAAAAAAAAACQ==");
-        assert_eq!(trace, Some(Trace { span: 1, parent: 2, trace: 3, flags: 0, high: Some(9) }));
-        assert_eq!(Trace::read(b"AAAA"), None);
-        assert_eq!(Trace::read(b"no base64!"), None);
+    fn a_sample_rate_is_cut_to_a_share() {
+        for (value, rate) in
+            [("yes", None), ("0", Some(0.0)), ("1", Some(1.0)), ("1.5", Some(1.0)), ("-2", Some(0.0)), ("NaN", None)]
+        {
+            assert_eq!(sample_rate(value.as_bytes()), rate, "{value}");
+        }
     }
 
     #[test]
-    fn writes_what_it_reads() {
-        for high in [None, Some(9)] {
-            let trace = Trace { span: 1, parent: 2, trace: 0xabcdef, flags: 6, high };
-            let mut out = Vec::new();
-            trace.write(&mut out);
-            let text = String::from_utf8(out).expect("ASCII");
-            let value = text.lines().next().and_then(|line| line.strip_prefix("l5d-ctx-trace: ")).expect("a line");
-            assert_eq!(Trace::read(value.as_bytes()), Some(trace));
-            assert!(text.ends_with("\r\nl5d-reqid: 0000000000abcdef\r\n"), "{text}");
+    fn ids_are_hexadecimal() {
+        for (text, word) in [("a", Some(10)), ("00000000000000Ff", Some(255)), ("", None), ("+1", None), ("g", None)] {
+            assert_eq!(read_hex(text.as_bytes()), word, "{text}");
         }
+        assert_eq!(read_hex(&[b'1'; 17]), None);
+        let mut out = Vec::new();
+        write_hex(0xabc, &mut out);
+        assert_eq!(out, b"0000000000000abc");
     }
 }

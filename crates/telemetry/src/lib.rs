@@ -31,6 +31,7 @@ mod prometheus;
 mod registry;
 mod scoped;
 mod snapshot;
+pub mod spans;
 pub mod statsd;
 
 pub use exposition::{Answer, metrics_json};

@@ -1,4 +1,4 @@
-//! `identifier`: one, or a list that is tried in order; and `tracePropagator`.
+//! `identifier`: one, or a list that is tried in order.
 
 use names::Path;
 use serde::Deserialize;
@@ -13,8 +13,6 @@ const IDENTIFIER: Plugin = Plugin {
     built: &["io.l5d.header.token", "io.l5d.header", "io.l5d.methodAndHost", "io.l5d.path", "io.l5d.static"],
     not_built: &["io.l5d.ingress", "io.l5d.k8s.istio", "io.l5d.k8s.istio-ingress"],
 };
-const TRACE_PROPAGATOR: Plugin =
-    Plugin { what: "trace propagator", default: None, built: &["io.l5d.default"], not_built: &["io.l5d.zipkin"] };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,10 +38,6 @@ struct PathKeys {
 struct StaticKeys {
     path: String,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoKeys {}
 
 pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Vec<Identifier> {
     match value {
@@ -94,10 +88,4 @@ pub(super) fn is_header_name(at: &At, name: &str, problems: &mut Problems) -> bo
         problems.add(at, format!("`{name}` is not the name of a header"));
     }
     good
-}
-
-pub(super) fn trace_propagator(value: &Value, at: &At, problems: &mut Problems) {
-    if let Some((_, rest)) = problems.kind(at, value, &TRACE_PROPAGATOR) {
-        problems.read::<NoKeys>(at, &rest);
-    }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Raw;
 use super::part::{At, Problems, given};
-use super::{by_prefix, identifier, server};
+use super::{by_prefix, identifier, server, trace_propagator};
 use crate::settings::{BindingCache, Limits, Router, Server};
 
 const PROTOCOL: &str = "http";
@@ -152,6 +152,9 @@ fn settings(keys: &Keys, at: &At, problems: &mut Problems) -> Router {
     if let Some(value) = given(keys.identifier.as_ref()) {
         router.identifiers = identifier::read(value, &at.key("identifier"), problems);
     }
+    if let Some(value) = given(keys.trace_propagator.as_ref()) {
+        router.trace_propagator = trace_propagator::read(value, &at.key("tracePropagator"), problems);
+    }
     router.client = by_prefix::clients(given(keys.client.as_ref()), &at.key("client"), problems);
     router.service = by_prefix::services(given(keys.service.as_ref()), &at.key("service"), problems);
     router.servers = servers(keys, at, &router.label, problems);
@@ -234,8 +237,5 @@ fn refused(keys: &Keys, at: &At, problems: &mut Problems) {
     if let Some(level) = keys.compression_level.filter(|level| *level != 0) {
         let text = format!("`{level}` is not supported yet: answers are never compressed here, as with `0`");
         problems.add(&at.key("compressionLevel"), text);
-    }
-    if let Some(value) = given(keys.trace_propagator.as_ref()) {
-        identifier::trace_propagator(value, &at.key("tracePropagator"), problems);
     }
 }
