@@ -21,10 +21,12 @@ mod missing;
 pub mod parts;
 pub mod pipeline;
 pub mod router;
+mod security;
 mod shell;
 pub mod web;
 
 pub use assets::assets;
 pub use data::Data;
 pub use missing::MissingPage;
+pub use security::{Categories, Security, SecurityConfig, SecurityError, is_foreign};
 pub use shell::{Count, Links, Part, Shell};

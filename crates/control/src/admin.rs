@@ -20,17 +20,13 @@ use axum::{
 use discovery::ConfigError;
 use tokio::sync::mpsc;
 
-use crate::{
-    Config, Control, Prometheus, api,
-    config::{Security, is_foreign},
-    pages,
-};
+use crate::{Config, Control, Prometheus, api, config::CATEGORIES, pages};
 
 /// What the handlers share. `asked` gets the grace that a shutdown was asked with.
 struct Context {
     control: Control,
     config: Config,
-    security: Security,
+    security: ::admin::Security,
     listed: BTreeSet<String>,
     levels: Option<Arc<dyn Levels>>,
     asked: mpsc::Sender<Option<Duration>>,
@@ -46,7 +42,7 @@ pub(crate) fn router(
     levels: Option<Arc<dyn Levels>>,
     asked: mpsc::Sender<Option<Duration>>,
 ) -> Result<Router, ConfigError> {
-    let security = Security::build(&config.admin.security).map_err(|error| error.under("admin"))?;
+    let security = config.admin.security().map_err(|error| error.under("admin"))?;
     let context = Arc::new(Context { listed: listed(&control, &config), control, config, security, levels, asked });
     let router = Router::new()
         .route("/admin/ping", any(async || "pong"))
@@ -92,10 +88,10 @@ fn listed(control: &Control, config: &Config) -> BTreeSet<String> {
 }
 
 async fn check(State(context): State<Shared>, request: Request, next: Next) -> Response {
-    if !context.security.allows(request.uri().path()) {
+    if !context.security.allows(request.uri().path(), &CATEGORIES) {
         return (StatusCode::NOT_FOUND, "no such page\n").into_response();
     }
-    if is_foreign(request.method(), request.headers()) {
+    if ::admin::is_foreign(request.method(), request.headers()) {
         return (StatusCode::FORBIDDEN, "a page of another origin may not do this\n").into_response();
     }
     // Before the routes: a document may name any path.

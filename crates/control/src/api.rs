@@ -23,7 +23,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{Control, config::is_foreign, follow::server, listen::Peer};
+use crate::{Control, follow::server, listen::Peer};
 use answers::{json_error, not_found};
 
 pub(crate) use answers::chain;
@@ -89,7 +89,7 @@ impl Call {
 }
 
 async fn answer(State(control): State<Control>, request: Request<Body>) -> Response {
-    if is_foreign(request.method(), request.headers()) {
+    if admin::is_foreign(request.method(), request.headers()) {
         let text = "a page of another origin may not do this: send the request without an Origin header, or from this server's own pages";
         return json_error(http::StatusCode::FORBIDDEN, text);
     }

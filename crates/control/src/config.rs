@@ -11,8 +11,8 @@ use discovery::{ConfigError, NamerConfig};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-pub use admin::{Admin, SecurityConfig};
-pub(crate) use admin::{Security, is_foreign};
+pub use self::admin::Admin;
+pub(crate) use self::admin::CATEGORIES;
 pub use interface::{Interface, SocketOptions};
 pub use storage::Storage;
 

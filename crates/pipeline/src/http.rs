@@ -52,20 +52,10 @@ async fn wrong_method(method: Method) -> Problem {
 /// Browsers say which page sends a request: without this, any web page could deploy on its reader's
 /// machine. Command-line clients send no `Origin`.
 async fn refuse_foreign(request: Request, next: Next) -> Response {
-    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    if !is_safe && is_foreign(request.headers()) {
+    if admin::is_foreign(request.method(), request.headers()) {
         return Problem::new(StatusCode::FORBIDDEN, "a page of another origin may not do this").into_response();
     }
     next.run(request).await
-}
-
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let of_another_site =
-        text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
-    let Some(origin) = text(header::ORIGIN) else { return of_another_site };
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
-    of_another_site || authority.is_none() || authority != text(header::HOST)
 }
 
 /// A JSON body, whatever its declared type: nothing else is ever meant.

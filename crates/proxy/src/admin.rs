@@ -35,11 +35,12 @@ use naming::{Addr, Interpreter, Namer};
 use telemetry::{History, Registry};
 use tokio::sync::mpsc;
 
+pub use self::security::CATEGORIES;
+pub use ::admin::{Security, SecurityConfig, SecurityError};
 pub use identifier::identifier;
 pub use levels::{Level, Levels, UnknownLevel};
 pub use metrics::Prometheus;
 pub use requests::{Attempt, RecentRequest};
-pub use security::{Security, SecurityConfig, SecurityError};
 
 /// How often a column of the history ends.
 pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);

@@ -204,7 +204,9 @@ fn every_key_arrives_in_the_settings() {
     assert_eq!(config.admin.address.to_string(), "0.0.0.0:9999");
     assert_eq!(config.admin.shutdown_grace, Duration::from_millis(500));
     assert_eq!(config.admin.worker_threads, Some(3));
-    assert!(config.admin.security.allows("/admin/ping") && !config.admin.security.allows("/delegator"));
+    let allowed =
+        ["/admin/ping", "/delegator"].map(|path| config.admin.security.allows(path, &proxy::admin::CATEGORIES));
+    assert_eq!(allowed, [true, false]);
     let prometheus: Vec<_> = config.telemetry.prometheus.iter().map(|p| (p.path.as_str(), p.prefix.as_str())).collect();
     assert_eq!(prometheus, [("/metrics", "l5d_")]);
     assert!(config.telemetry.influxdb && !config.telemetry.prometheus[0].openmetrics);

@@ -63,6 +63,13 @@ enum Command {
     Approve(Decision),
     /// Stop a deploy and put everything back as it was.
     Abort(Decision),
+    /// Have a failed deploy try again now, not only after a while by itself.
+    Retry {
+        /// Its id; the newest deploy if not given.
+        id: Option<String>,
+        #[command(flatten)]
+        follow: Follow,
+    },
     /// Print the log of a deploy.
     #[command(visible_alias = "log")]
     Logs {
@@ -118,6 +125,7 @@ impl Session {
             }
             Command::Approve(decision) => self.decide("approve", decision).await,
             Command::Abort(decision) => self.decide("abort", decision).await,
+            Command::Retry { id, follow } => self.retry(id, &follow).await,
             Command::Logs { id, follow } => self.logs(id, follow).await,
         }
     }
@@ -172,6 +180,19 @@ impl Session {
             Output::Json => output::json(&self.pipeline.get(&id).await?)?,
             Output::Text if verb == "approve" => println!("Approved {id}"),
             Output::Text => println!("Aborted {id}"),
+        }
+        Ok(Exit::Ok)
+    }
+
+    async fn retry(&self, id: Option<String>, follow: &Follow) -> anyhow::Result<Exit> {
+        let id = self.id(id).await?;
+        let deploy = self.pipeline.retry(&id).await?;
+        if follow.is_wanted() {
+            return self.follow(&id, follow, None).await;
+        }
+        match self.output {
+            Output::Json => output::json(&deploy)?,
+            Output::Text => println!("Trying {id} again"),
         }
         Ok(Exit::Ok)
     }

@@ -104,6 +104,8 @@ fn text_arrives_as_it_was_written() {
     let id = demo.deploy_to_gate();
     let dtab = [("l5d-dtab", "/host/world => /tmp/world-v2")];
     assert_eq!(text_of(&demo.get(&dtab).text()).as_deref(), Some(text));
+    demo.expect(6, &["deploy", "retry", &id]);
     demo.expect(3, &["deploy", "abort", &id, "--wait", "--timeout", "60s"]);
+    demo.expect(6, &["deploy", "retry", &id]);
     demo.is_at("world-v1", "world");
 }

@@ -5,9 +5,8 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderMap, Method, header};
+use admin::{Categories, Security, SecurityConfig};
 use discovery::ConfigError;
-use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -66,83 +65,23 @@ impl Admin {
             }
         }
         self.socket_options.check()?;
-        Security::build(&self.security)?;
-        Ok(())
-    }
-}
-
-/// `admin.security`. Lists are regular expressions that must match the whole path.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct SecurityConfig {
-    pub ui_enabled: bool,
-    pub control_enabled: bool,
-    pub diagnostics_enabled: bool,
-    pub path_whitelist: Vec<String>,
-    pub path_blacklist: Vec<String>,
-}
-
-impl Default for SecurityConfig {
-    fn default() -> SecurityConfig {
-        SecurityConfig {
-            ui_enabled: true,
-            control_enabled: true,
-            diagnostics_enabled: true,
-            path_whitelist: Vec::new(),
-            path_blacklist: Vec::new(),
-        }
-    }
-}
-
-/// The same, ready to decide.
-#[derive(Clone, Debug)]
-pub(crate) struct Security {
-    config: SecurityConfig,
-    allowed: Vec<Regex>,
-    refused: Vec<Regex>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Category {
-    Ui,
-    Control,
-    Diagnostics,
-}
-
-impl Security {
-    pub(crate) fn build(config: &SecurityConfig) -> Result<Security, ConfigError> {
-        let allowed = compiled("pathWhitelist", &config.path_whitelist)?;
-        let refused = compiled("pathBlacklist", &config.path_blacklist)?;
-        Ok(Security { config: config.clone(), allowed, refused })
+        self.security().map(drop)
     }
 
-    /// The black list first; then the category or the white list.
-    pub(crate) fn allows(&self, path: &str) -> bool {
-        let listed = |list: &[Regex]| list.iter().any(|expression| expression.is_match(path));
-        let enabled = match category(path) {
-            Category::Ui => self.config.ui_enabled,
-            Category::Control => self.config.control_enabled,
-            Category::Diagnostics => self.config.diagnostics_enabled,
-        };
-        !listed(&self.refused) && (enabled || listed(&self.allowed))
-    }
-}
-
-fn compiled(key: &str, expressions: &[String]) -> Result<Vec<Regex>, ConfigError> {
-    let compile = |(number, expression): (usize, &String)| {
-        Regex::new(&format!("^(?:{expression})$")).map_err(|error| {
-            let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-            let message = format!("cannot read `{expression}` as a regular expression: {reason}");
-            ConfigError::new(format!("security.{key}[{number}]"), message)
+    /// # Errors
+    /// Names the expression of the lists that cannot be read.
+    pub(crate) fn security(&self) -> Result<Security, ConfigError> {
+        Security::build(self.security.clone()).map_err(|error| {
+            let message = format!("cannot read `{}` as a regular expression: {}", error.expression, error.reason);
+            ConfigError::new(format!("security.{}", error.key), message)
         })
-    };
-    expressions.iter().enumerate().map(compile).collect()
+    }
 }
 
 /// The original's lists; pages and what they show count as UI.
-fn category(path: &str) -> Category {
-    let control = ["/admin/shutdown", "/logging.json"];
-    let ui = [
+pub(crate) const CATEGORIES: Categories = Categories {
+    control: &["/admin/shutdown", "/logging.json"],
+    ui: &[
         "/",
         "/config.json",
         "/admin/metrics.json",
@@ -152,26 +91,6 @@ fn category(path: &str) -> Category {
         "/fleet",
         "/delegator.json",
         "/dtab/delegator.json",
-    ];
-    let below = ["/files/", "/admin/files/", "/assets/", "/dtab/", "/namespaces/"];
-    if control.contains(&path) {
-        Category::Control
-    } else if ui.contains(&path) || below.iter().any(|prefix| path.starts_with(prefix)) {
-        Category::Ui
-    } else {
-        Category::Diagnostics
-    }
-}
-
-/// A write that a page of another origin wants to make: browsers say which page sends a request.
-/// Without this any web page could edit dtabs on its reader's machine. Command-line clients send no
-/// `Origin`.
-pub(crate) fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
-    if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
-        return false;
-    }
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    authority.is_none() || authority != host
-}
+    ],
+    ui_below: &["/files/", "/admin/files/", "/assets/", "/dtab/", "/namespaces/"],
+};

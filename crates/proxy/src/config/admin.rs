@@ -75,9 +75,7 @@ fn security(value: Option<&Value>, at: &At, problems: &mut Problems) -> Option<S
     match Security::build(config) {
         Ok(security) => Some(security),
         Err(error) => {
-            let why = error.source.to_string();
-            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            problems.add(&at.key(&error.key), format!("cannot read `{}`: {why}", error.expression));
+            problems.add(&at.key(&error.key), format!("cannot read `{}`: {}", error.expression, error.reason));
             None
         }
     }

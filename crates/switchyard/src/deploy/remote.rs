@@ -139,6 +139,11 @@ impl Pipeline {
         expect(self.send(request).await?).await.map(drop)
     }
 
+    /// Has a failed deploy try again now; 409 when it has not failed.
+    pub async fn retry(&self, id: &str) -> anyhow::Result<Deploy> {
+        json(expect(self.send(self.http.post(self.url(&format!("/{id}/retry")))).await?).await?).await
+    }
+
     pub async fn log(&self, id: &str) -> anyhow::Result<String> {
         let response = expect(self.send(self.http.get(self.url(&format!("/{id}/log")))).await?).await?;
         response.text().await.context("the log broke off")
