@@ -39,6 +39,23 @@ pub enum Policy {
     None,
 }
 
+impl Config {
+    /// Whether an endpoint that never failed has nothing to learn from a success.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.policy.is_calm()
+    }
+}
+
+impl Policy {
+    /// Successes count for nothing but against failures before them.
+    fn is_calm(self) -> bool {
+        match self {
+            Policy::ConsecutiveFailures { .. } | Policy::None => true,
+            Policy::SuccessRate { .. } | Policy::SuccessRateWindowed { .. } => false,
+        }
+    }
+}
+
 impl Default for Config {
     /// Five consecutive failures; 5 s to 300 s.
     fn default() -> Config {
@@ -116,14 +133,9 @@ impl Accrual {
         matches!(self.state, State::Dead(_) | State::ProbeClosed)
     }
 
-    /// Neither a success nor an ignored request would change anything.
+    /// Neither a success nor an ignored request would change anything, and it is as good as new.
     pub(crate) fn is_calm(&self) -> bool {
-        let nothing_to_forget = match self.policy {
-            Policy::ConsecutiveFailures { .. } => self.consecutive == 0,
-            Policy::SuccessRate { .. } | Policy::SuccessRateWindowed { .. } => false,
-            Policy::None => true,
-        };
-        self.state == State::Alive && nothing_to_forget
+        self.state == State::Alive && self.consecutive == 0 && self.policy.is_calm()
     }
 
     /// A request goes out; returns whether it is a probe.

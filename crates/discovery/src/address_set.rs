@@ -5,9 +5,7 @@ use std::sync::Arc;
 use naming::{Addr, Endpoint, Meta};
 
 /// Sorted by address; of two with the same address the first counts.
-pub(crate) fn bound(mut endpoints: Vec<Endpoint>, meta: Arc<Meta>) -> Addr {
-    endpoints.sort_by_key(|endpoint| endpoint.addr);
-    endpoints.dedup_by_key(|endpoint| endpoint.addr);
+pub(crate) fn bound(endpoints: Vec<Endpoint>, meta: Arc<Meta>) -> Addr {
     Addr::Bound { endpoints: endpoints.into(), meta }
 }
 

@@ -61,7 +61,7 @@ async fn keep_resolved(host: String, port: u16, keep: Keep, fed: Arc<Fed<Addr, (
         let known = matches!(fed.value.get(), State::Ok(Addr::Bound { .. }));
         match tokio::net::lookup_host((host.as_str(), port)).await {
             Ok(addresses) => {
-                fed.value.set(State::Ok(plain(addresses)));
+                fed.value.publish(State::Ok(plain(addresses)));
                 if keep == Keep::Forever {
                     return;
                 }

@@ -30,7 +30,7 @@ impl Namer for Files {
         let Some(file) = self.files.iter().find(|file| path.starts_with(file)) else {
             return Live::constant(NameTree::Neg);
         };
-        let addr = Live::constant(Addr::Bound { endpoints: Arc::from([]), meta: Arc::default() });
+        let addr = Live::constant(Addr::Bound { endpoints: naming::Endpoints::default(), meta: Arc::default() });
         let bound = Bound::new(self.prefix.concat(file), path.drop_first(file.len()), addr);
         Live::constant(NameTree::Leaf(Name::Bound(bound)))
     }

@@ -151,15 +151,15 @@ impl Serialize for AnyJson<'_> {
 }
 
 /// A list, each item in its own shape.
-struct List<'a, T, F>(&'a [T], F);
+struct List<I, F>(I, F);
 
-fn list<'a, T, J, F: Fn(&'a T) -> J>(items: &'a [T], shape: F) -> List<'a, T, F> {
+fn list<I: IntoIterator + Copy, J, F: Fn(I::Item) -> J>(items: I, shape: F) -> List<I, F> {
     List(items, shape)
 }
 
-impl<'a, T, J: Serialize, F: Fn(&'a T) -> J> Serialize for List<'a, T, F> {
+impl<I: IntoIterator + Copy, J: Serialize, F: Fn(I::Item) -> J> Serialize for List<I, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        let mut list = serializer.serialize_seq(None)?;
         for item in self.0 {
             list.serialize_element(&(self.1)(item))?;
         }

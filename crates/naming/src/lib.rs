@@ -5,6 +5,7 @@
 mod addr;
 mod bind;
 mod configured;
+mod endpoints;
 mod explain;
 mod explainer;
 mod interpreter;
@@ -17,6 +18,7 @@ mod transformed;
 
 pub use addr::{Addr, Endpoint, Meta};
 pub use configured::ConfiguredInterpreter;
+pub use endpoints::{Difference, Differences, Endpoints};
 pub use explain::{Explain, ExplainError};
 pub use interpreter::{Bound, BoundTree, Explaining, Interpreter, Served, is_same};
 pub use live::{Live, Publisher, State};

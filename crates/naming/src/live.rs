@@ -148,13 +148,12 @@ impl<T: Clone + Send + Sync + 'static> Publisher<T> {
 
     /// Publishes, unless `same` finds no difference to what was published last.
     pub fn set_unless(&self, state: State<T>, same: impl FnOnce(&State<T>, &State<T>) -> bool) {
-        self.sender.send_if_modified(|old| {
-            let differs = !same(old, &state);
-            if differs {
-                *old = state;
-            }
-            differs
-        });
+        // There is one writer, so nothing changes in between. Comparing and freeing large values must not
+        // keep readers waiting: the data plane reads, too.
+        let is_same = same(&self.sender.borrow(), &state);
+        if !is_same {
+            drop(self.sender.send_replace(state));
+        }
     }
 
     /// Publishes in any case.

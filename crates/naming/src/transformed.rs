@@ -39,7 +39,7 @@ impl AddrMap {
                     State::Ok(addr) => State::Ok(change(&addr)),
                     other => other,
                 };
-                fed.value.set(state);
+                fed.value.publish(state);
                 from.next_change().await;
             }
         };

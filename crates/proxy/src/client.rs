@@ -2,18 +2,19 @@
 //! hang on the endpoints.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
-use balance::{Balancer, BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
+use balance::{BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
 use names::Path;
-use naming::{Addr, Live, State};
+use naming::{Addr, Endpoints, Live, State};
 use telemetry::{Counter, Gauge, Stat};
+use tokio::task::{spawn_local, yield_now};
 
+use crate::cluster::{Cluster, Key};
 use crate::directory::{Directory, Entry};
+use crate::housekeeping::Turn;
 use crate::metrics::{Connections, Requests, Scope, Statuses};
-use crate::pool::{Bounds, Endpoint, Key};
+use crate::pool::{Bounds, Endpoint};
 use crate::settings;
 use crate::worker::Worker;
 
@@ -27,10 +28,8 @@ pub(crate) struct Client {
     pub metrics: Rc<Metrics>,
     addr: RefCell<Live<Addr>>,
     known: RefCell<Known>,
-    balancer: RefCell<Balancer<Key>>,
-    endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
+    cluster: RefCell<Cluster>,
     budget: RefCell<Budget>,
-    bounds: Bounds,
     pub used: Cell<u64>,
     entry: Entry,
 }
@@ -227,7 +226,8 @@ impl Picked {
 
     fn end(&mut self, outcome: Outcome, now: u64) {
         if let Some(pick) = self.pick.take() {
-            let change = self.client.balancer.borrow_mut().release(pick, outcome, now, &mut || fastrand::u64(..));
+            let change =
+                self.client.cluster.borrow_mut().balancer.release(pick, outcome, now, &mut || fastrand::u64(..));
             if let Some(change) = change {
                 let endpoint = self.endpoint.address;
                 tracing::info!(client = %self.client.id, %endpoint, ?change, "failure accrual");
@@ -256,25 +256,24 @@ impl Client {
         let pool = settings.pool.unwrap_or_default();
         let budget = Budget::new(&settings.requeue_budget.unwrap_or_default());
         let balancer = balancer(&settings.load_balancer.unwrap_or_default(), worker);
-        let client = Client {
+        let bounds = Bounds::new(&pool, worker.number, worker.workers);
+        let client = Rc::new(Client {
             metrics: Rc::new(Metrics::new(worker, scope, &balancer.strategy)),
             entry: directory.enter(&shown, addr.clone()),
             id: shown,
             addr: RefCell::new(addr),
             known: RefCell::new(Known::Pending),
-            balancer: RefCell::new(Balancer::with(balancer, settings.accrual.unwrap_or_default())),
-            endpoints: RefCell::default(),
+            cluster: RefCell::new(Cluster::new(balancer, settings.accrual.unwrap_or_default(), bounds)),
             budget: RefCell::new(budget.unwrap_or_else(|_| default_budget())),
-            bounds: Bounds::new(&pool, worker.number, worker.workers),
             used: Cell::new(0),
             settings,
-        };
+        });
         client.take_addr(worker.coarse_now());
-        Rc::new(client)
+        client
     }
 
     /// Follows another source of the same id's addresses.
-    pub(crate) fn follow(&self, addr: &Live<Addr>, now: u64) {
+    pub(crate) fn follow(self: &Rc<Client>, addr: &Live<Addr>, now: u64) {
         if self.addr.borrow().id() != addr.id() {
             *self.addr.borrow_mut() = addr.clone();
             self.entry.follow(addr);
@@ -284,39 +283,51 @@ impl Client {
 
     /// Takes what discovery published since; one atomic load if that is nothing.
     #[inline]
-    pub(crate) fn refresh(&self, now: u64) {
+    pub(crate) fn refresh(self: &Rc<Client>, now: u64) {
         if self.addr.borrow().has_changed() {
             self.take_addr(now);
         }
     }
 
-    fn take_addr(&self, now: u64) {
+    fn take_addr(self: &Rc<Client>, now: u64) {
         let state = self.addr.borrow_mut().take();
-        let endpoints = match &state {
+        let endpoints = match state {
             // Nothing is known of the new source yet: what was good is still good.
             State::Pending => return,
-            State::Ok(Addr::Bound { endpoints, .. }) => endpoints.to_vec(),
-            State::Ok(Addr::Neg | Addr::Failed(_)) | State::Failed(_) => Vec::new(),
+            State::Ok(Addr::Bound { endpoints, .. }) => endpoints,
+            State::Ok(Addr::Neg | Addr::Failed(_)) | State::Failed(_) => Endpoints::default(),
         };
-        let mut known = self.endpoints.borrow_mut();
-        let wanted = endpoints.iter().map(|endpoint| {
-            let kept = known.entry(endpoint.addr).or_insert_with(|| Endpoint::new(endpoint.addr, self.bounds));
-            (Key(kept.clone()), endpoint.weight)
-        });
-        let update = self.balancer.borrow_mut().update(wanted, now);
-        drop(known);
-        self.removed(update.removed);
-        // Endpoints on probation count: they are there although discovery names none.
-        let some = !self.balancer.borrow().is_empty();
-        *self.known.borrow_mut() = if some { Known::Bound } else { Known::None };
+        let mut cluster = self.cluster.borrow_mut();
+        cluster.follow(endpoints);
+        let is_under_way = cluster.is_on_its_way();
+        drop(cluster);
+        // Small changes are made at once. Large ones go on between requests.
+        if !is_under_way && !self.step(now) {
+            let client = Rc::downgrade(self);
+            spawn_local(async move {
+                loop {
+                    yield_now().await;
+                    let Some(client) = client.upgrade() else { return };
+                    if client.step(client.metrics.worker.now()) {
+                        return;
+                    }
+                }
+            });
+        }
     }
 
-    fn removed(&self, endpoints: Vec<Key>) {
-        let mut known = self.endpoints.borrow_mut();
-        for Key(endpoint) in endpoints {
-            known.remove(&endpoint.address);
-            endpoint.remove();
+    /// Takes over a part of what discovery published; whether that was all.
+    fn step(&self, now: u64) -> bool {
+        let mut cluster = self.cluster.borrow_mut();
+        let turn = Turn::new(&self.metrics.worker);
+        let is_done = cluster.step(|| turn.is_over(), now);
+        // Endpoints on probation count: they are there although discovery names none.
+        if !cluster.balancer.is_empty() {
+            *self.known.borrow_mut() = Known::Bound;
+        } else if is_done {
+            *self.known.borrow_mut() = Known::None;
         }
+        is_done
     }
 
     pub(crate) fn known(&self) -> Known {
@@ -331,21 +342,20 @@ impl Client {
     /// The endpoint for one request; `None` if there is none.
     #[inline]
     pub(crate) fn pick(self: &Rc<Client>, now: u64) -> Option<Picked> {
-        let mut balancer = self.balancer.borrow_mut();
-        let pick = balancer.pick(now, &mut || fastrand::u64(..))?;
-        let endpoint = balancer.key(&pick).map(|Key(endpoint)| endpoint.clone())?;
+        let mut cluster = self.cluster.borrow_mut();
+        let pick = cluster.balancer.pick(now, &mut || fastrand::u64(..))?;
+        let endpoint = cluster.balancer.key(&pick).map(|key| cluster.endpoint(key))?;
         Some(Picked { client: self.clone(), endpoint, pick: Some(pick) })
     }
 
     /// Whether any endpoint counts as healthy.
     pub(crate) fn is_open(&self, now: u64) -> bool {
-        self.balancer.borrow_mut().status(now) == Status::Open
+        self.cluster.borrow_mut().balancer.status(now) == Status::Open
     }
 
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses = self.endpoints.borrow().keys().copied().collect::<Vec<_>>();
-        addresses.sort();
-        addresses
+    /// Its addresses, for texts; of many, some.
+    pub(crate) fn addresses(&self) -> String {
+        self.cluster.borrow().shown()
     }
 
     pub(crate) fn deposit(&self, now: u64) {
@@ -362,20 +372,20 @@ impl Client {
     }
 
     /// Every now and then: closes what died or idles too long, and sets the gauges.
-    pub(crate) fn maintain(&self, now: u64) {
+    pub(crate) fn maintain(self: &Rc<Client>, now: u64) {
         self.refresh(now);
-        let found = self.balancer.borrow_mut().maintain(now);
-        found.idle.iter().for_each(|Key(endpoint)| endpoint.rest());
-        if !found.removed.is_empty() {
-            self.removed(found.removed);
-            if self.balancer.borrow().is_empty() {
-                *self.known.borrow_mut() = Known::None;
-            }
+        let mut cluster = self.cluster.borrow_mut();
+        let found = cluster.balancer.maintain(now);
+        found.idle.iter().for_each(Key::rest);
+        found.removed.iter().for_each(Key::remove);
+        if !found.removed.is_empty() && cluster.balancer.is_empty() {
+            *self.known.borrow_mut() = Known::None;
         }
-        let endpoints = self.endpoints.borrow();
-        endpoints.values().for_each(|endpoint| endpoint.sweep(now));
-        let cached = endpoints.values().map(|endpoint| endpoint.idle_count()).sum::<usize>();
-        let counts = self.balancer.borrow_mut().counts(now);
+        let idle = cluster.idle.clone();
+        let counts = cluster.balancer.counts(now);
+        drop(cluster);
+        idle.sweep(now);
+        let cached = idle.connections();
         let levels = &self.metrics.levels;
         let holders = self.entry.holders().max(1) as f64;
         levels.set(&counts, holders);
@@ -402,8 +412,6 @@ fn default_budget() -> Budget {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        for endpoint in self.endpoints.get_mut().values() {
-            endpoint.remove();
-        }
+        self.cluster.get_mut().idle.close();
     }
 }

@@ -35,7 +35,7 @@ impl Exchange<'_> {
         let client = &drawn.leaf.client;
         let now = self.connection.worker.now();
         let selected = client.pick(now).map(|picked| picked.endpoint.address.to_string());
-        let addresses = client.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let addresses = client.addresses();
         let mut text = format!(
             "\n\n--- Router: {} ---\nrequest duration: {} ms\nservice name: {}\nclient name: {}\naddresses: \
              [{addresses}]\nselected address: {}\ndtab resolution:\n",

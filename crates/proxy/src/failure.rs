@@ -134,8 +134,7 @@ impl Failure {
     }
 
     /// Template B.
-    pub(crate) fn connect(endpoint: SocketAddr, name: &str, client: &str, addresses: &[SocketAddr]) -> Failure {
-        let addresses = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    pub(crate) fn connect(endpoint: SocketAddr, name: &str, client: &str, addresses: &str) -> Failure {
         let text = format!(
             "Unable to establish connection to {endpoint}.\n\nservice name: {name}\nclient name: {client}\n\
              addresses: [{addresses}]\nselected address: {endpoint}\n"

@@ -3,6 +3,7 @@
 pub mod admin;
 mod classify;
 mod client;
+mod cluster;
 pub mod config;
 mod connection;
 mod context;
@@ -12,6 +13,7 @@ mod directory;
 mod exchange;
 mod failure;
 mod forwarded;
+mod housekeeping;
 mod identify;
 mod metrics;
 mod name;

@@ -5,7 +5,6 @@
 //! because bytes that nobody asked for would be taken for an answer.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -46,6 +45,58 @@ pub(crate) struct Endpoint {
     bounds: Bounds,
     permits: Option<Arc<Semaphore>>,
     waiting: Cell<usize>,
+    /// Stands in `all_idle`.
+    is_listed: Cell<bool>,
+    all_idle: Rc<Idle>,
+}
+
+/// The endpoints of a client that have idle connections, so that nobody has to look at the others.
+#[derive(Default)]
+pub(crate) struct Idle {
+    endpoints: RefCell<Vec<Rc<Endpoint>>>,
+    /// Where the next sweep begins.
+    at: Cell<usize>,
+    connections: Cell<usize>,
+}
+
+/// Endpoints that one sweep looks at.
+const SWEPT_AT_ONCE: usize = 512;
+
+impl Idle {
+    /// How many connections are idle.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Closes what died while idle, and what was idle for too long; of a large client, a part at a time.
+    pub(crate) fn sweep(&self, now: u64) {
+        let many = self.endpoints.borrow().len().min(SWEPT_AT_ONCE);
+        for _ in 0..many {
+            let at = self.at.get();
+            let Some(endpoint) = self.endpoints.borrow().get(at).cloned() else {
+                self.at.set(0);
+                continue;
+            };
+            endpoint.sweep(now);
+            if endpoint.idle.borrow().is_empty() {
+                endpoint.is_listed.set(false);
+                self.endpoints.borrow_mut().swap_remove(at);
+            } else {
+                self.at.set(at + 1);
+            }
+        }
+    }
+
+    /// The client is gone.
+    pub(crate) fn close(&self) {
+        for endpoint in self.endpoints.take() {
+            endpoint.remove();
+        }
+    }
+
+    fn count(&self, more: usize, fewer: usize) {
+        self.connections.set((self.connections.get() + more).saturating_sub(fewer));
+    }
 }
 
 /// One worker's part of [`Pool`].
@@ -78,7 +129,7 @@ impl Bounds {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: SocketAddr, bounds: Bounds) -> Rc<Endpoint> {
+    pub(crate) fn new(address: SocketAddr, bounds: Bounds, all_idle: &Rc<Idle>) -> Rc<Endpoint> {
         Rc::new(Endpoint {
             address,
             idle: RefCell::default(),
@@ -86,6 +137,8 @@ impl Endpoint {
             bounds,
             permits: bounds.max.map(|max| Arc::new(Semaphore::new(max))),
             waiting: Cell::new(0),
+            is_listed: Cell::new(false),
+            all_idle: all_idle.clone(),
         })
     }
 
@@ -100,6 +153,7 @@ impl Endpoint {
     fn pop(&self, now: u64, look: bool) -> Option<Upstream> {
         loop {
             let mut upstream = self.idle.borrow_mut().pop()?;
+            self.all_idle.count(0, 1);
             let look = look && now.saturating_sub(upstream.idle_since) > LOOK_AFTER;
             if upstream.is_quiet() && !(look && crate::tcp::has_news(&upstream.stream)) {
                 upstream.reused = true;
@@ -154,17 +208,22 @@ impl Endpoint {
     }
 
     /// Takes back a connection that is between exchanges.
-    pub(crate) fn give_back(&self, mut upstream: Upstream, now: u64) {
+    pub(crate) fn give_back(self: &Rc<Endpoint>, mut upstream: Upstream, now: u64) {
         upstream.permit = None;
         if !self.gone.get() {
             upstream.idle_since = now;
             self.idle.borrow_mut().push(upstream);
+            self.all_idle.count(1, 0);
+            if !self.is_listed.replace(true) {
+                self.all_idle.endpoints.borrow_mut().push(self.clone());
+            }
         }
     }
 
     /// Nobody will need it for a while: what is idle closes now.
     pub(crate) fn rest(&self) {
         let closing = std::mem::take(&mut *self.idle.borrow_mut());
+        self.all_idle.count(0, closing.len());
         drop(closing);
     }
 
@@ -175,8 +234,9 @@ impl Endpoint {
     }
 
     /// Closes what died while idle, and what was idle for too long.
-    pub(crate) fn sweep(&self, now: u64) {
+    fn sweep(&self, now: u64) {
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
+        let before = idle.len();
         idle.retain_mut(Upstream::is_quiet);
         if let Some(limit) = self.bounds.idle {
             // The longest idle are in front.
@@ -185,11 +245,8 @@ impl Endpoint {
             let old = old.count();
             idle.drain(..old);
         }
+        self.all_idle.count(0, before - idle.len());
         *self.idle.borrow_mut() = idle;
-    }
-
-    pub(crate) fn idle_count(&self) -> usize {
-        self.idle.borrow().len()
     }
 }
 
@@ -244,23 +301,5 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.waiting.set(self.waiting.get() - 1);
         self.gauge.dec();
-    }
-}
-
-/// An endpoint as the balancer knows it: by its address.
-#[derive(Clone)]
-pub(crate) struct Key(pub Rc<Endpoint>);
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Key) -> bool {
-        self.0.address == other.0.address
-    }
-}
-
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.address.hash(state);
     }
 }

@@ -20,11 +20,17 @@ use crate::client::Client;
 use crate::context;
 use crate::directory::{Directory, Ring};
 use crate::failure::{Failure, Kind};
+use crate::housekeeping::Turn;
 use crate::metrics::Scope;
 use crate::name::Name;
 use crate::service::Service;
 use crate::settings;
 use crate::worker::Worker;
+
+/// Names, services or clients between two looks at the clock when house is kept.
+const PART: usize = 256;
+/// Clients that are maintained between two.
+const FEW: usize = 16;
 
 pub(crate) struct Router {
     pub settings: Arc<settings::Router>,
@@ -193,40 +199,76 @@ impl Router {
         }
     }
 
-    /// Every second or so: what was idle too long goes, gauges are set.
-    pub(crate) fn maintain(&self, now: u64) {
+    /// Every second or so: what was idle too long goes, gauges are set. In turns, because there may be tens of
+    /// thousands of names and clients.
+    pub(crate) async fn maintain(&self, now: u64) {
         let ttl = self.settings.binding_cache.idle_ttl.as_nanos() as u64;
-        let is_old = |used: u64| now.saturating_sub(used) >= ttl;
+        let turn = Turn::new(&self.worker);
+        let (mut at, mut many) = (0, self.names.borrow().len());
+        while at < many {
+            let expired = self.expire_names(at, |used| now.saturating_sub(used) >= ttl);
+            at += PART - expired;
+            many -= expired;
+            turn.pause().await;
+        }
+        let (mut at, mut many) = (0, self.clients.borrow().len());
+        while at < many {
+            let expired = self.expire_clients(at, |used| now.saturating_sub(used) >= ttl);
+            at += PART - expired;
+            many -= expired;
+            turn.pause().await;
+        }
+        let mut at = 0;
+        while at < self.services.borrow().len() {
+            let part =
+                self.services.borrow().values().skip(at).take(PART).filter_map(Weak::upgrade).collect::<Vec<_>>();
+            part.iter().for_each(|service| service.maintain(now));
+            drop(part);
+            at += PART;
+            turn.pause().await;
+        }
+        let mut at = 0;
+        while at < self.clients.borrow().len() {
+            let part = self.clients.borrow().values().skip(at).take(FEW).cloned().collect::<Vec<_>>();
+            part.iter().for_each(|client| client.maintain(now));
+            drop(part);
+            at += FEW;
+            turn.pause().await;
+        }
+    }
+
+    /// Looks at a part of the names; how many of them went.
+    fn expire_names(&self, at: usize, is_old: impl Fn(u64) -> bool) -> usize {
         let mut expired = Vec::new();
         {
             let mut names = self.names.borrow_mut();
-            let old = names.iter().filter(|(_, name)| Rc::strong_count(name) == 1 && is_old(name.used.get()));
+            let part = names.iter().skip(at).take(PART);
+            let old = part.filter(|(_, name)| Rc::strong_count(name) == 1 && is_old(name.used.get()));
             // The last remaining entry of a cache does not expire.
             let most = names.len().saturating_sub(1);
             let old = old.map(|(key, _)| key.clone()).take(most).collect::<Vec<_>>();
             expired.extend(old.iter().filter_map(|key| names.remove(key)));
         }
+        let many = expired.len();
         for name in expired {
             self.paths_cache.expires.inc();
             self.forget(Some(name));
         }
-        self.expire_clients(&is_old);
-        for service in self.services.borrow().values().filter_map(Weak::upgrade) {
-            service.maintain(now);
-        }
-        let clients = self.clients.borrow().values().cloned().collect::<Vec<_>>();
-        clients.iter().for_each(|client| client.maintain(now));
+        many
     }
 
-    fn expire_clients(&self, is_old: &impl Fn(u64) -> bool) {
+    /// Looks at a part of the clients; how many of them went.
+    fn expire_clients(&self, at: usize, is_old: impl Fn(u64) -> bool) -> usize {
         let mut clients = self.clients.borrow_mut();
-        let old = clients.iter().filter(|(_, client)| Rc::strong_count(client) == 1 && is_old(client.used.get()));
+        let part = clients.iter().skip(at).take(PART);
+        let old = part.filter(|(_, client)| Rc::strong_count(client) == 1 && is_old(client.used.get()));
         let most = clients.len().saturating_sub(1);
         let old = old.map(|(id, _)| id.clone()).take(most).collect::<Vec<_>>();
-        for id in old {
-            clients.remove(&id);
+        for id in &old {
+            clients.remove(id);
             self.clients_cache.expires.inc();
-            self.client_scope(&id).prune();
+            self.client_scope(id).prune();
         }
+        old.len()
     }
 }

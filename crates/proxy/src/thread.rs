@@ -13,7 +13,7 @@ use telemetry::Shard;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
 use crate::directory::Directory;
 use crate::router::Router;
@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often it is looked whether there are deadlines at all.
 const IDLE_TICK: Duration = Duration::from_millis(50);
 /// How often caches and pools are swept and gauges set.
-const MAINTENANCE: u64 = 1_000_000_000;
+const MAINTENANCE: Duration = Duration::from_secs(1);
 
 /// What the outside tells a worker.
 pub(crate) enum Command {
@@ -86,7 +86,7 @@ async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceive
         routers.push(router);
     }
     drop(seat.ready.send(Ok(())));
-    let ticking = spawn_local(tick(worker.clone(), routers));
+    let ticking = [spawn_local(tick(worker.clone())), spawn_local(keep_house(worker.clone(), routers))];
     let Some(Command::Drain(grace)) = commands.recv().await else {
         return;
     };
@@ -111,19 +111,22 @@ async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceive
             "cutting connections at the end of the grace period"
         );
     }
-    ticking.abort();
+    ticking.iter().for_each(JoinHandle::abort);
 }
 
-/// Wakes what is due, and keeps house.
-async fn tick(worker: Rc<Worker>, routers: Vec<Rc<Router>>) {
-    let mut kept_house = 0;
+/// Wakes what is due.
+async fn tick(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(if worker.has_deadlines() { TICK } else { IDLE_TICK }).await;
         worker.expire();
-        let now = worker.coarse_now();
-        if now.saturating_sub(kept_house) >= MAINTENANCE {
-            kept_house = now;
-            routers.iter().for_each(|router| router.maintain(now));
+    }
+}
+
+async fn keep_house(worker: Rc<Worker>, routers: Vec<Rc<Router>>) {
+    loop {
+        for router in &routers {
+            router.maintain(worker.now()).await;
         }
+        tokio::time::sleep(MAINTENANCE).await;
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use http1::ResponseHead;
-use telemetry::Shard;
+use telemetry::{Shard, Stat};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -37,6 +37,8 @@ pub(crate) struct Worker {
     pub parser: RefCell<Parser>,
     pub response: RefCell<ResponseHead>,
     pub sampler: Sampler,
+    /// How long work that is no request held the worker up, in microseconds at a time.
+    pub pauses: Stat,
     buffer: RefCell<Box<[u8]>>,
     spare: RefCell<Vec<Vec<u8>>>,
     slots: RefCell<Slots>,
@@ -69,6 +71,7 @@ impl Worker {
             parser: RefCell::default(),
             response: RefCell::default(),
             sampler: Sampler::default(),
+            pauses: seat.shard.stat(&["worker", "pause_us"]),
             buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             spare: RefCell::default(),
             slots: RefCell::default(),

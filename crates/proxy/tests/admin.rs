@@ -64,7 +64,7 @@ struct Fixed;
 impl Status for Fixed {
     fn clients(&self) -> Vec<ClientStatus> {
         let endpoint = Endpoint { addr: ([127, 0, 0, 1], 8080).into(), weight: 1.0, meta: Arc::default() };
-        let addr = State::Ok(Addr::Bound { endpoints: Arc::from([endpoint]), meta: Arc::default() });
+        let addr = State::Ok(Addr::Bound { endpoints: [endpoint].into(), meta: Arc::default() });
         let failed = State::Failed("no route".into());
         [("/#/io.l5d.fs/web", addr), ("/#/io.l5d.fs/new", State::Pending), ("/#/io.l5d.fs/bad", failed)]
             .map(|(id, addr)| ClientStatus { id: id.into(), addr })

@@ -79,10 +79,9 @@ impl Class {
         self.weight * self.members.len() as f64
     }
 
-    /// Ordered strategies count the newcomer from the next [`Class::settle`] on.
     pub(super) fn enter(&mut self, nodes: &mut [Node], slot: u32) {
         let node = &nodes[slot as usize];
-        let (open, outstanding) = (node.status == Status::Open, node.outstanding);
+        let (status, rank, outstanding) = (node.status, node.rank, node.outstanding);
         if let Arrangement::Heap = self.arrangement {
             heap::push(&mut self.members, nodes, slot);
         } else {
@@ -91,24 +90,23 @@ impl Class {
         }
         match &mut self.arrangement {
             Arrangement::Partition | Arrangement::Heap => {}
-            Arrangement::Ring { order, .. } => order.enter(&mut nodes[slot as usize], slot),
+            Arrangement::Ring { order, .. } => order.enter(rank, slot, status),
             Arrangement::Window { order, window } => {
-                order.enter(&mut nodes[slot as usize], slot);
+                order.enter(rank, slot, status);
                 window.load += u64::from(outstanding);
             }
         }
-        if open {
+        if status == Status::Open {
             self.swap_members(nodes, self.members.len() - 1, self.open);
             self.open += 1;
         }
     }
 
-    /// Ordered strategies forget it at the next [`Class::settle`].
     pub(super) fn leave(&mut self, nodes: &mut [Node], slot: u32) {
         let node = &nodes[slot as usize];
-        let outstanding = node.outstanding;
+        let (status, rank, outstanding) = (node.status, node.rank, node.outstanding);
         let mut place = node.position as usize;
-        if node.status == Status::Open {
+        if status == Status::Open {
             self.open -= 1;
             if !matches!(self.arrangement, Arrangement::Heap) {
                 self.swap_members(nodes, place, self.open);
@@ -125,19 +123,11 @@ impl Class {
         }
         match &mut self.arrangement {
             Arrangement::Partition | Arrangement::Heap => {}
-            Arrangement::Ring { order, .. } => order.leave(&mut nodes[slot as usize], slot),
+            Arrangement::Ring { order, .. } => order.leave(rank, slot, status),
             Arrangement::Window { order, window } => {
-                order.leave(&mut nodes[slot as usize], slot);
+                order.leave(rank, slot, status);
                 window.load = window.load.saturating_sub(u64::from(outstanding));
             }
-        }
-    }
-
-    /// After members entered or left.
-    pub(super) fn settle(&mut self, nodes: &mut [Node]) {
-        match &mut self.arrangement {
-            Arrangement::Ring { order, .. } | Arrangement::Window { order, .. } => order.settle(nodes),
-            Arrangement::Partition | Arrangement::Heap => {}
         }
     }
 
@@ -280,14 +270,17 @@ impl Class {
         }
     }
 
-    /// The endpoints that an aperture leaves out, in order.
-    pub(super) fn outside(&self, strategy: &Strategy) -> impl Iterator<Item = u32> + '_ {
+    /// Of the endpoints that an aperture leaves out, in order, how many there are, and each at its place
+    /// among them.
+    pub(super) fn outside(&self, strategy: &Strategy) -> (usize, impl Fn(usize) -> Option<u32> + '_) {
         let size = self.window(strategy).map(|(size, _)| size);
         let order = match &self.arrangement {
             Arrangement::Window { order, .. } => Some(order),
             _ => None,
         };
-        size.zip(order).into_iter().flat_map(|(size, order)| (size..order.len()).filter_map(|place| order.at(place)))
+        let found = size.zip(order);
+        let many = found.map_or(0, |(size, order)| order.len().saturating_sub(size));
+        (many, move |place| found.and_then(|(size, order)| order.at(size + place)))
     }
 }
 

@@ -3,7 +3,9 @@
 use std::hash::Hash;
 
 use super::Balancer;
+use super::config::Strategy;
 use super::node::Status;
+use super::shares::Among;
 use crate::accrual::State;
 
 /// One endpoint, for pages and `client_state.json`.
@@ -61,39 +63,43 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
                 key: slot.key.clone()?,
                 weight: self.classes[node.class as usize].weight,
                 status: node.status,
-                accrual: slot.accrual.state(),
+                accrual: slot.accrual_state(),
                 outstanding: node.outstanding,
                 picks: node.picks,
-                on_probation: slot.seen != self.counts.updates,
+                on_probation: slot.on_probation,
             })
         };
-        self.index.values().filter_map(shown).collect()
+        self.index.iter().filter_map(shown).collect()
     }
 
-    /// Linear in the number of endpoints: for scrapes.
+    /// In no particular order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.index.iter().filter_map(|slot| self.slots[*slot as usize].key.as_ref())
+    }
+
+    /// Costs the same for any number of endpoints (with an aperture: linear in that of weights).
     pub fn counts(&mut self, now: u64) -> Counts {
         self.advance(now);
-        let mut counts = Counts { size: self.len(), weight_classes: self.classes.len(), ..self.counts };
-        for slot in self.index.values() {
-            let node = &self.nodes[*slot as usize];
-            counts.load += u64::from(node.outstanding);
-            match node.status {
-                Status::Open => counts.available += 1,
-                Status::Busy => counts.busy += 1,
-                Status::Closed => counts.closed += 1,
-            }
-        }
-        let mut weights = 0.0;
-        for class in &self.classes {
-            weights += class.share();
-            counts.busy_weight_classes += usize::from(class.open == 0);
-            if let Some((size, window)) = class.window(&self.config.strategy) {
+        let [available, busy, closed] = self.by_status;
+        let mut counts = Counts {
+            size: self.len(),
+            available,
+            busy,
+            closed,
+            weight_classes: self.by_weight.len(),
+            busy_weight_classes: self.by_weight.len() - self.open_classes,
+            ..self.counts
+        };
+        if let Strategy::Aperture(_) = self.config.strategy {
+            let live = self.classes.iter().filter(|class| !class.members.is_empty());
+            for (size, window) in live.filter_map(|class| class.window(&self.config.strategy)) {
                 counts.aperture += size;
                 counts.offered_load += window.offered.value();
                 counts.widened += window.widened;
                 counts.narrowed += window.narrowed;
             }
         }
+        let weights = self.shares.total(Among::All);
         counts.mean_weight = if self.is_empty() { 0.0 } else { weights / self.len() as f64 };
         counts
     }

@@ -35,8 +35,6 @@ pub(super) struct Node {
     pub probe: bool,
     /// Accrual has nothing to learn from a success.
     pub calm: bool,
-    /// Came into its class's order, which does not show it yet.
-    pub entering: bool,
     pub picks: u64,
     /// Since when nothing is outstanding; [`NEVER`] if something is, or never was, or it was told.
     pub idle_since: u64,
@@ -55,7 +53,6 @@ impl Node {
             outstanding: 0,
             probe: false,
             calm: false,
-            entering: false,
             picks: 0,
             idle_since: NEVER,
             cost: 0.0,

@@ -41,7 +41,7 @@ pub(super) async fn addr(control: &Control, call: &Call, body: Body) -> Response
     give(control, &query, None, tree, move |tree| {
         let addr = match tree {
             NameTree::Leaf(bound) => bound.addr.get(),
-            NameTree::Empty => State::Ok(Addr::Bound { endpoints: Arc::from([]), meta: Arc::default() }),
+            NameTree::Empty => State::Ok(Addr::Bound { endpoints: naming::Endpoints::default(), meta: Arc::default() }),
             NameTree::Neg => State::Ok(Addr::Neg),
             NameTree::Fail => return Err("name tree failed".into()),
             NameTree::Alt(_) | NameTree::Union(_) => return Err(format!("{id} is not a concrete bound id").into()),

@@ -151,7 +151,7 @@ impl Book {
         let addr = self.addrs.entry(id).or_insert_with(|| Live::channel(State::Pending).0);
         // What was known stays, until there is an answer.
         if !(state == State::Pending && matches!(addr.get(), State::Ok(_))) {
-            addr.set(state);
+            addr.publish(state);
         }
     }
 

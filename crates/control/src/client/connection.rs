@@ -43,8 +43,10 @@ impl Dst {
             State::Pending => return Err("not known".to_owned()),
         };
         match leaf.settled().await {
-            State::Ok(Addr::Bound { endpoints, .. }) if !endpoints.is_empty() => {
-                Ok(endpoints[fastrand::usize(..endpoints.len())].addr)
+            State::Ok(Addr::Bound { endpoints, .. }) => {
+                let drawn = fastrand::usize(..endpoints.len().max(1));
+                let endpoint = endpoints.get(drawn).ok_or_else(|| format!("{} has no address", self.shown))?;
+                Ok(endpoint.addr)
             }
             State::Ok(Addr::Failed(why)) | State::Failed(why) => Err(why.to_string()),
             State::Ok(_) | State::Pending => Err(format!("{} has no address", self.shown)),

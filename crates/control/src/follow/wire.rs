@@ -245,7 +245,7 @@ mod tests {
         let endpoint =
             |addr: &str, weight| Endpoint { addr: addr.parse().unwrap(), weight, meta: meta(r#"{"nodeName":"n"}"#) };
         let bound = Addr::Bound {
-            endpoints: Arc::from([endpoint("127.0.0.1:1", 0.1), endpoint("[::1]:2", 1.0)]),
+            endpoints: naming::Endpoints::from([endpoint("127.0.0.1:1", 0.1), endpoint("[::1]:2", 1.0)]),
             meta: meta(r#"{"authority":"a"}"#),
         };
         for state in [State::Pending, State::Ok(Addr::Neg), State::Ok(Addr::Failed("why".into())), State::Ok(bound)] {

@@ -71,7 +71,7 @@ impl File {
         if self.trouble.take().is_some() {
             tracing::info!(file = %name, "good again");
         }
-        self.addr.set(State::Ok(endpoints(lines, resolved)));
+        self.addr.publish(State::Ok(endpoints(lines, resolved)));
     }
 }
 
@@ -205,16 +205,16 @@ fn host_name(line: &Line) -> Option<String> {
 
 /// Hosts that nobody knows have no addresses.
 fn endpoints(lines: &[Line], resolved: &Resolved) -> Addr {
+    let plain: Arc<Meta> = Arc::default();
     let of_line = |line: &Line| {
         let ips = match &line.host {
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => resolved.get(name).cloned().unwrap_or_default(),
         };
-        let mut meta = Meta::new();
-        if let Some(weight) = line.weight {
-            meta.insert("endpoint_addr_weight".to_owned(), json!(weight));
-        }
-        let meta = Arc::new(meta);
+        let meta = match line.weight {
+            Some(weight) => Arc::new(Meta::from([("endpoint_addr_weight".to_owned(), json!(weight))])),
+            None => plain.clone(),
+        };
         let weight = line.weight.unwrap_or(1.0);
         let port = line.port;
         ips.into_iter().map(move |ip| Endpoint { addr: (ip, port).into(), weight, meta: meta.clone() })
