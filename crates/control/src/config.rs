@@ -7,6 +7,8 @@ mod admin;
 mod interface;
 mod storage;
 
+use std::collections::BTreeMap;
+
 use discovery::{ConfigError, NamerConfig};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -31,6 +33,8 @@ pub struct Config {
     /// Whether routers may follow. No key of the document: without it this is what the original offers,
     /// for tests of the fallback.
     pub offers_follow: bool,
+    /// The process's: whether this is a pod, and what its namers and its store need to know. Read in the binary.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// `telemetry: [{kind: io.l5d.prometheus}]`. Without one the metrics stand under the defaults.
@@ -99,7 +103,16 @@ impl Config {
         if prometheus.is_empty() {
             prometheus.push(Prometheus::default());
         }
-        Ok(Config { admin, storage, namers, interfaces, prometheus, document, offers_follow: true })
+        Ok(Config {
+            admin,
+            storage,
+            namers,
+            interfaces,
+            prometheus,
+            document,
+            offers_follow: true,
+            environment: BTreeMap::new(),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use discovery::{ConfigError, Precedence};
+use discovery::{Clusters, ConfigError, Precedence, Surroundings};
 use naming::{ConfiguredInterpreter, Interpreter};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -52,7 +52,8 @@ impl Server {
     /// # Errors
     /// As `start`.
     pub async fn start_with(config: Config, levels: Option<Arc<dyn Levels>>) -> Result<Server, StartError> {
-        let namers = discovery::build_namers(&config.namers, Precedence::NoOverlap)
+        let surroundings = Surroundings::new(Clusters::new(config.environment.clone()));
+        let namers = discovery::build_namers(&config.namers, Precedence::NoOverlap, &surroundings)
             .map_err(|error| under_list(error, "namers"))?;
         let storage = config.storage.clone();
         // Opening waits for files.

@@ -6,7 +6,7 @@ use names::Path;
 use naming::{Interpreter, Namer, Namers, Transformed, TransformedNamer, Transformer};
 
 use crate::{
-    ConfigError, NamerConfig, TransformerConfig,
+    ConfigError, NamerConfig, Surroundings, TransformerConfig,
     config::{check_all, one_label},
     global,
 };
@@ -25,7 +25,11 @@ pub enum Precedence {
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn build_namers(configs: &[NamerConfig], precedence: Precedence) -> Result<Namers, ConfigError> {
+pub fn build_namers(
+    configs: &[NamerConfig],
+    precedence: Precedence,
+    surroundings: &Surroundings,
+) -> Result<Namers, ConfigError> {
     let global = global::namer();
     let mut built: Vec<(Path, Arc<dyn Namer>)> = Vec::new();
     for (number, config) in configs.iter().enumerate() {
@@ -36,7 +40,7 @@ pub fn build_namers(configs: &[NamerConfig], precedence: Precedence) -> Result<N
             no_overlap(&prefix, &configs[..number]).map_err(at)?;
         }
         let full = one_label("#").concat(&prefix);
-        built.push((full.clone(), build_namer(config, &full).map_err(at)?));
+        built.push((full.clone(), build_namer(config, &full, surroundings).map_err(at)?));
     }
     // Transformers that bind a path do so by namers without transformers, so that none waits for itself.
     let plain: Vec<_> = match precedence {
@@ -45,7 +49,7 @@ pub fn build_namers(configs: &[NamerConfig], precedence: Precedence) -> Result<N
     };
     let plain = Namers::new(plain, global.clone());
     for (number, (config, entry)) in configs.iter().zip(&mut built).enumerate() {
-        let transformers = build_transformers(config.transformers(), &plain);
+        let transformers = build_transformers(config.transformers(), &plain, surroundings);
         let transformers = transformers.map_err(|error| error.under(&format!("[{number}]")))?;
         if !transformers.is_empty() {
             entry.1 = Arc::new(TransformedNamer::new(entry.1.clone(), transformers));
@@ -55,10 +59,13 @@ pub fn build_namers(configs: &[NamerConfig], precedence: Precedence) -> Result<N
     Ok(Namers::new(built, global))
 }
 
-fn build_namer(config: &NamerConfig, full: &Path) -> Result<Arc<dyn Namer>, ConfigError> {
+fn build_namer(config: &NamerConfig, full: &Path, surroundings: &Surroundings) -> Result<Arc<dyn Namer>, ConfigError> {
     Ok(match config {
         NamerConfig::Fs(config) => Arc::new(config.build(full)?),
         NamerConfig::Rewrite(config) => Arc::new(config.build()),
+        NamerConfig::Kubernetes(config) => Arc::new(config.build(full, surroundings)?),
+        NamerConfig::KubernetesNamespace(config) => Arc::new(config.build(full, surroundings)?),
+        NamerConfig::KubernetesExternal(config) => Arc::new(config.build(full, surroundings)?),
         other => {
             let message = format!("the namer `{}` is not supported yet", other.kind());
             return Err(ConfigError::new("kind", message));
@@ -80,9 +87,10 @@ fn no_overlap(prefix: &Path, before: &[NamerConfig]) -> Result<(), ConfigError> 
 fn build_transformers(
     configs: &[TransformerConfig],
     namers: &Namers,
+    surroundings: &Surroundings,
 ) -> Result<Vec<Arc<dyn Transformer>>, ConfigError> {
     let build = |(number, config): (usize, &TransformerConfig)| {
-        config.build(namers).map_err(|error| error.under(&format!("transformers[{number}]")))
+        config.build(namers, surroundings).map_err(|error| error.under(&format!("transformers[{number}]")))
     };
     configs.iter().enumerate().map(build).collect()
 }
@@ -96,8 +104,9 @@ pub fn transformed(
     interpreter: Arc<dyn Interpreter>,
     configs: &[TransformerConfig],
     namers: &Namers,
+    surroundings: &Surroundings,
 ) -> Result<Arc<dyn Interpreter>, ConfigError> {
     check_all(configs)?;
-    let transformers = build_transformers(configs, namers)?;
+    let transformers = build_transformers(configs, namers, surroundings)?;
     Ok(if transformers.is_empty() { interpreter } else { Arc::new(Transformed::new(interpreter, transformers)) })
 }

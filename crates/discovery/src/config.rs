@@ -6,7 +6,7 @@ use names::Path;
 use naming::{ConfiguredInterpreter, Interpreter, Namers, Transformer};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use crate::{dtab_file, fs, rewrite, transformer};
+use crate::{Surroundings, dtab_file, fs, kubernetes, rewrite, transformer};
 
 /// A value that cannot be built. `path` is the key's, relative to the document it was given in
 /// (`namers[0].rootDir`); the message names the value.
@@ -66,11 +66,11 @@ pub enum NamerConfig {
     #[serde(rename = "io.l5d.rewrite")]
     Rewrite(rewrite::Config),
     #[serde(rename = "io.l5d.k8s")]
-    Kubernetes(NotBuilt),
+    Kubernetes(kubernetes::Config),
     #[serde(rename = "io.l5d.k8s.ns")]
-    KubernetesNamespace(NotBuilt),
+    KubernetesNamespace(kubernetes::NamespaceConfig),
     #[serde(rename = "io.l5d.k8s.external")]
-    KubernetesExternal(NotBuilt),
+    KubernetesExternal(kubernetes::external::Config),
     #[serde(rename = "io.l5d.k8s.istio")]
     Istio(NotBuilt),
     #[serde(rename = "io.l5d.consul")]
@@ -110,9 +110,13 @@ impl NamerConfig {
 
     /// What stands behind `/#` in its names.
     pub(crate) fn prefix(&self) -> Result<Path, ConfigError> {
+        let or_kind = |prefix: &Option<Path>| Ok(prefix.clone().unwrap_or_else(|| one_label(self.kind())));
         match self {
-            NamerConfig::Fs(config) => Ok(config.prefix.clone().unwrap_or_else(|| one_label(self.kind()))),
+            NamerConfig::Fs(config) => or_kind(&config.prefix),
             NamerConfig::Rewrite(config) => Ok(config.prefix.clone()),
+            NamerConfig::Kubernetes(config) => or_kind(&config.prefix),
+            NamerConfig::KubernetesNamespace(config) => or_kind(&config.prefix),
+            NamerConfig::KubernetesExternal(config) => or_kind(&config.prefix),
             other => Err(ConfigError::not_built("namer", other.kind())),
         }
     }
@@ -121,6 +125,9 @@ impl NamerConfig {
         match self {
             NamerConfig::Fs(config) => &config.transformers,
             NamerConfig::Rewrite(config) => &config.transformers,
+            NamerConfig::Kubernetes(config) => &config.transformers,
+            NamerConfig::KubernetesNamespace(config) => &config.transformers,
+            NamerConfig::KubernetesExternal(config) => &config.transformers,
             _ => &[],
         }
     }
@@ -132,6 +139,21 @@ impl NamerConfig {
             return Err(ConfigError::new("prefix", "`/` cannot be a namer's prefix: it needs at least one label"));
         }
         check_all(self.transformers())
+    }
+
+    /// Experimental kinds must be asked for by name in a router; a control plane never asked.
+    pub fn check_experimental(&self) -> Result<(), ConfigError> {
+        match self {
+            NamerConfig::KubernetesExternal(config) if !config.experimental => {
+                let prefix = one_label("#").concat(&self.prefix()?);
+                let message = format!(
+                    "The {prefix} namer is experimental and must be explicitly enabled by setting the `experimental' \
+                     parameter to `true'."
+                );
+                Err(ConfigError::new("experimental", message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -150,9 +172,9 @@ pub enum TransformerConfig {
     #[serde(rename = "io.l5d.const")]
     Const(transformer::TreeConfig),
     #[serde(rename = "io.l5d.k8s.localnode")]
-    LocalNode(NotBuilt),
+    LocalNode(kubernetes::localnode::Config),
     #[serde(rename = "io.l5d.k8s.daemonset")]
-    DaemonSet(NotBuilt),
+    DaemonSet(kubernetes::daemonset::Config),
 }
 
 impl TransformerConfig {
@@ -171,15 +193,13 @@ impl TransformerConfig {
     /// What can be said without building it.
     pub fn check(&self) -> Result<(), ConfigError> {
         match self {
-            TransformerConfig::LocalNode(_) | TransformerConfig::DaemonSet(_) => {
-                Err(ConfigError::not_built("transformer", self.kind()))
-            }
+            TransformerConfig::DaemonSet(config) => config.check(),
             _ => Ok(()),
         }
     }
 
     /// `replace` and `const` bind their path by `namers`.
-    pub fn build(&self, namers: &Namers) -> Result<Arc<dyn Transformer>, ConfigError> {
+    pub fn build(&self, namers: &Namers, surroundings: &Surroundings) -> Result<Arc<dyn Transformer>, ConfigError> {
         self.check()?;
         Ok(match self {
             TransformerConfig::Localhost(config) => Arc::new(config.build(self.kind())?),
@@ -187,9 +207,8 @@ impl TransformerConfig {
             TransformerConfig::Port(config) => Arc::new(config.build(self.kind())),
             TransformerConfig::Replace(config) => Arc::new(config.build_replace(self.kind(), namers)),
             TransformerConfig::Const(config) => Arc::new(config.build_const(self.kind(), namers)),
-            TransformerConfig::LocalNode(_) | TransformerConfig::DaemonSet(_) => {
-                return Err(ConfigError::not_built("transformer", self.kind()));
-            }
+            TransformerConfig::LocalNode(config) => Arc::new(config.build(self.kind(), surroundings)?),
+            TransformerConfig::DaemonSet(config) => Arc::new(config.build(self.kind(), surroundings)?),
         })
     }
 }
@@ -261,7 +280,7 @@ impl InterpreterConfig {
 
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn build(&self, namers: &Namers) -> Result<Arc<dyn Interpreter>, ConfigError> {
+    pub fn build(&self, namers: &Namers, surroundings: &Surroundings) -> Result<Arc<dyn Interpreter>, ConfigError> {
         self.check()?;
         let (inner, transformers) = match self {
             InterpreterConfig::Default(config) => {
@@ -270,7 +289,7 @@ impl InterpreterConfig {
             InterpreterConfig::Fs(config) => (config.build(namers)?, &config.transformers),
             other => return Err(ConfigError::not_built("interpreter", other.kind())),
         };
-        crate::transformed(Arc::new(inner), transformers, namers)
+        crate::transformed(Arc::new(inner), transformers, namers, surroundings)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use discovery::{InterpreterConfig, NamerConfig, Precedence, build_namers};
+use discovery::{InterpreterConfig, NamerConfig, Precedence, Surroundings, build_namers};
 use names::{Dtab, NameTree, Path};
 use naming::{Addr, BoundTree, Live, Name, Namer, NamerTree, Namers, State};
 use serde_json::json;
@@ -26,7 +26,7 @@ fn fs_config(root: &FilePath) -> NamerConfig {
 }
 
 fn namer(root: &FilePath) -> Arc<dyn Namer> {
-    build_namers(&[fs_config(root)], Precedence::NoOverlap).unwrap().configured()[0].1.clone()
+    build_namers(&[fs_config(root)], Precedence::NoOverlap, &Surroundings::default()).unwrap().configured()[0].1.clone()
 }
 
 fn addr(state: &State<Addr>) -> String {
@@ -265,8 +265,8 @@ async fn a_dtab_file_is_followed_and_trouble_keeps_the_last_good_one() {
     let file = directory.path().join("dtab");
     fs::write(&file, "/svc => /$/inet/1 ;\n").unwrap();
     let config: InterpreterConfig = serde_json::from_value(json!({ "kind": "io.l5d.fs", "dtabFile": file })).unwrap();
-    let namers: Namers = build_namers(&[], Precedence::LastWins).unwrap();
-    let interpreter = config.build(&namers).unwrap();
+    let namers: Namers = build_namers(&[], Precedence::LastWins, &Surroundings::default()).unwrap();
+    let interpreter = config.build(&namers, &Surroundings::default()).unwrap();
     let live = interpreter.bind(&Dtab::empty(), &read("/svc"));
     becomes(&live, bound, "/$/inet/1").await;
     fs::write(&file, "/svc => /$/inet/2 ;\n").unwrap();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use discovery::{InterpreterConfig, Precedence, build_namers, global, rewrite};
+use discovery::{InterpreterConfig, Precedence, Surroundings, build_namers, global, rewrite};
 use names::{Dtab, Path, PathMatcher};
 use naming::{Bound, BoundTree, ConfiguredInterpreter, Interpreter, Live, Name, Namer, NamerTree, Namers, State, json};
 use serde_json::{Value, json};
@@ -114,9 +114,9 @@ async fn the_empty_name_is_explained_as_a_written_neg() {
 }
 
 fn transformed(transformers: Value) -> Arc<dyn Interpreter> {
-    let namers = build_namers(&[], Precedence::LastWins).unwrap();
+    let namers = build_namers(&[], Precedence::LastWins, &Surroundings::default()).unwrap();
     let config = json!({ "kind": "default", "transformers": transformers });
-    serde_json::from_value::<InterpreterConfig>(config).unwrap().build(&namers).unwrap()
+    serde_json::from_value::<InterpreterConfig>(config).unwrap().build(&namers, &Surroundings::default()).unwrap()
 }
 
 async fn bound_by(transformers: Value, dtab: &str) -> String {

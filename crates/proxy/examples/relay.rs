@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use discovery::Precedence;
+use discovery::{Precedence, Surroundings};
 use names::Dtab;
 use naming::ConfiguredInterpreter;
 use proxy::settings::{Router, Server, Settings};
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut router = Router::new("relay");
     router.dtab = Dtab::read(&format!("/host/* => /$/inet/{host}/{port}; /svc => /host"))?;
     router.servers = vec![Server { address: listen.parse()?, ..Server::default() }];
-    let namers = discovery::build_namers(&[], Precedence::LastWins)?;
+    let namers = discovery::build_namers(&[], Precedence::LastWins, &Surroundings::default())?;
     let interpreter = Arc::new(ConfiguredInterpreter::new(None, namers));
     let registry = Registry::default();
     let running = proxy::start(Settings { routers: vec![router] }, vec![interpreter], &registry, workers)?;

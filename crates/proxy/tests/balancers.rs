@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use balance::{Aperture, Strategy};
 use common::{Proxy, router};
-use discovery::{NamerConfig, Precedence, build_namers};
+use discovery::{NamerConfig, Precedence, Surroundings, build_namers};
 use naming::ConfiguredInterpreter;
 use proxy::settings::{ByPrefix, Client, LoadBalancer};
 use serde_json::json;
@@ -43,7 +43,7 @@ impl Fleet {
         let config = json!({ "kind": "io.l5d.fs", "rootDir": root.path() });
         let config = serde_json::from_value::<NamerConfig>(config).expect("a namer");
         let proxy = Proxy::with(router, 1, |_| {
-            let namers = build_namers(&[config], Precedence::LastWins).expect("namers");
+            let namers = build_namers(&[config], Precedence::LastWins, &Surroundings::default()).expect("namers");
             Arc::new(ConfiguredInterpreter::new(None, namers))
         });
         Fleet { root, endpoints, proxy }

@@ -55,7 +55,7 @@ fn read(source: &Source) -> anyhow::Result<Config> {
         .map_err(|error| document.refuse(source, [Problem { path: error.path, message: error.message }]))?;
     let base = std::path::absolute(std::env::current_dir()?.join(source.directory()))
         .context("cannot tell where this program runs")?;
-    Ok(config.absolute(&base))
+    Ok(Config { environment: crate::runtime::environment(), ..config.absolute(&base) })
 }
 
 async fn serve(config: Config, source: &Source, log: logs::Filter) -> anyhow::Result<Exit> {

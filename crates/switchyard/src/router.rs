@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use control::client::{Farewell, Identity};
-use discovery::{ConfigError, Precedence};
+use discovery::{Clusters, ConfigError, Precedence, Surroundings};
 use naming::ConfiguredInterpreter;
 use proxy::admin::{RouterSource, Sources};
 use proxy::config::{Config, Problem};
@@ -107,7 +107,9 @@ impl Assembled {
         let ending = Ending::new()?;
         let Plan { config, namers, interpreters } = plan;
         let Config { settings, admin, telemetry, usage, shown } = config;
-        let namers = discovery::build_namers(&namers, Precedence::LastWins).map_err(refused("namers"))?;
+        let surroundings = Surroundings::new(Clusters::new(crate::runtime::environment()));
+        let namers =
+            discovery::build_namers(&namers, Precedence::LastWins, &surroundings).map_err(refused("namers"))?;
         let listener = listen(admin.address, "admin.port").await?;
         let admin_address = listener.local_addr().map_err(anyhow::Error::from)?;
         let identifier = match admin.identifier {
@@ -119,7 +121,7 @@ impl Assembled {
         for (number, (interpreter, router)) in interpreters.iter().zip(&settings.routers).enumerate() {
             let at = format!("routers[{number}].interpreter");
             let identity = Identity::of_this_process(&router.label, Some(admin::url(admin_address)), &farewell);
-            built.push(interpreter.build(&namers, identity).map_err(refused(&at))?);
+            built.push(interpreter.build(&namers, identity, &surroundings).map_err(refused(&at))?);
         }
         let registry = Registry::default();
         telemetry::register_process(&registry);

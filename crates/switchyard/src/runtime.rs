@@ -1,5 +1,7 @@
 //! The runtimes of servers. The data plane's workers have their own; this is for everything else.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
@@ -30,4 +32,11 @@ pub fn control_on(threads: usize) -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
+}
+
+/// The process's environment. Variables that are not text are nobody's here.
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use discovery::{ConfigError, TransformerConfig};
+use discovery::{ConfigError, Surroundings, TransformerConfig};
 use names::Path;
 use naming::{Interpreter, Namers};
 use serde::{Deserialize, Deserializer, de};
@@ -96,10 +96,15 @@ impl Config {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn build(&self, identity: Identity, namers: &Namers) -> Result<Arc<dyn Interpreter>, ConfigError> {
+    pub fn build(
+        &self,
+        identity: Identity,
+        namers: &Namers,
+        surroundings: &Surroundings,
+    ) -> Result<Arc<dyn Interpreter>, ConfigError> {
         self.check()?;
         let build = |(number, config): (usize, &TransformerConfig)| {
-            config.build(namers).map_err(|error| error.under(&format!("transformers[{number}]")))
+            config.build(namers, surroundings).map_err(|error| error.under(&format!("transformers[{number}]")))
         };
         let transformers = self.transformers.iter().enumerate().map(build).collect::<Result<_, _>>()?;
         Ok(Arc::new(Client::start(Parts {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::client::{Config, Farewell, Identity};
-use discovery::Precedence;
+use discovery::{Precedence, Surroundings};
 use names::{Dtab, NameTree, Path};
 use naming::{Addr, BoundTree, Interpreter, Live, Served, State};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ impl Router {
         document.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         let config: Config = serde_json::from_value(document).unwrap();
         let guard = runtime.enter();
-        let namers = discovery::build_namers(&[], Precedence::LastWins).unwrap();
+        let namers = discovery::build_namers(&[], Precedence::LastWins, &Surroundings::default()).unwrap();
         let farewell = Farewell::default();
         let identity = Identity {
             router: label.to_owned(),
@@ -41,7 +41,7 @@ impl Router {
             admin: Some("http://127.0.0.1:9990".to_owned()),
             farewell: farewell.clone(),
         };
-        let interpreter = config.build(identity, &namers).unwrap();
+        let interpreter = config.build(identity, &namers, &Surroundings::default()).unwrap();
         drop(guard);
         Router { interpreter, farewell, runtime }
     }

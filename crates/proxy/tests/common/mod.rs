@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::names::Dtab;
-use discovery::Precedence;
+use discovery::{Precedence, Surroundings};
 use naming::{ConfiguredInterpreter, Interpreter};
 use proxy::Running;
 use proxy::settings::{Router, Server, Settings};
@@ -52,7 +52,7 @@ impl Proxy {
         let runtime = runtime.expect("a runtime");
         let registry = Registry::default();
         let running = runtime.block_on(async {
-            let namers = discovery::build_namers(&[], Precedence::LastWins).expect("namers");
+            let namers = discovery::build_namers(&[], Precedence::LastWins, &Surroundings::default()).expect("namers");
             let settings = Settings { routers: vec![router] };
             proxy::start(settings, vec![interpreter(namers)], &registry, workers)
         });

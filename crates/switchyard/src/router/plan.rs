@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use control::client::{self, Identity};
-use discovery::{ConfigError, InterpreterConfig, NamerConfig};
+use discovery::{ConfigError, InterpreterConfig, NamerConfig, Surroundings};
 use naming::Namers;
 use proxy::config::{self, Config, Problem, Raw};
 use serde_json::Value;
@@ -39,10 +39,15 @@ impl Interpreter {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn build(&self, namers: &Namers, identity: Identity) -> Result<Arc<dyn naming::Interpreter>, ConfigError> {
+    pub fn build(
+        &self,
+        namers: &Namers,
+        identity: Identity,
+        surroundings: &Surroundings,
+    ) -> Result<Arc<dyn naming::Interpreter>, ConfigError> {
         match self {
-            Interpreter::Local(config) => config.build(namers),
-            Interpreter::Namerd(config) => config.build(identity, namers),
+            Interpreter::Local(config) => config.build(namers, surroundings),
+            Interpreter::Namerd(config) => config.build(identity, namers, surroundings),
         }
     }
 }
@@ -66,9 +71,12 @@ fn namer(raw: &Raw) -> Result<NamerConfig, Vec<Problem>> {
     let config = match kind.as_str() {
         "io.l5d.fs" => NamerConfig::Fs(config::typed(&raw.path, &rest)?),
         "io.l5d.rewrite" => NamerConfig::Rewrite(config::typed(&raw.path, &rest)?),
-        _ => by_kind("namer", &kind, raw, "io.l5d.fs or io.l5d.rewrite")?,
+        "io.l5d.k8s" => NamerConfig::Kubernetes(config::typed(&raw.path, &rest)?),
+        "io.l5d.k8s.ns" => NamerConfig::KubernetesNamespace(config::typed(&raw.path, &rest)?),
+        "io.l5d.k8s.external" => NamerConfig::KubernetesExternal(config::typed(&raw.path, &rest)?),
+        _ => by_kind("namer", &kind, raw, "io.l5d.fs, io.l5d.rewrite or io.l5d.k8s")?,
     };
-    config.check().map_err(|error| vec![problem(&error, &raw.path)])?;
+    config.check().and_then(|()| config.check_experimental()).map_err(|error| vec![problem(&error, &raw.path)])?;
     Ok(config)
 }
 
@@ -149,8 +157,8 @@ mod tests {
         );
         check("  interpreter: 3", "routers[0].interpreter: expected a mapping, not `3`");
         check(
-            "  interpreter: {transformers: [{kind: io.l5d.k8s.daemonset, namespace: a, service: b, port: c}]}",
-            "routers[0].interpreter.transformers[0].kind: the transformer `io.l5d.k8s.daemonset` is not supported yet",
+            "  interpreter: {transformers: [{kind: io.l5d.k8s.daemonset, namespace: a, service: b/c, port: c}]}",
+            "routers[0].interpreter.transformers[0].service: `b/c` cannot be the name of a service",
         );
         check(
             "namers: [{kind: io.l5d.consul, host: x}, {kind: io.l5d.fs, rootdir: x, prefix: bad}, {rootDir: x}, {kind: 3}]",

@@ -1,0 +1,98 @@
+//! The books of one cluster: one watch for each namespace and kind of object that somebody reads.
+
+use std::sync::Arc;
+
+use kubernetes::{
+    Cluster, Resource, Watch,
+    k8s_openapi::api::{
+        core::v1::{Endpoints, Service as ServiceObject},
+        discovery::v1::EndpointSlice,
+    },
+};
+use naming::{Fed, Live, Shared};
+
+use super::{
+    backends::{AllBackends, Backends},
+    book::Book,
+    services::{Service, Services},
+};
+
+/// See the module's documentation. A watch ends with its last reader.
+pub(crate) struct Books {
+    pub(crate) cluster: Cluster,
+    backends: Shared<Arc<str>, (), Book<AllBackends>>,
+    services: Shared<Arc<str>, (), Book<Services>>,
+}
+
+impl Books {
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn new(cluster: Cluster) -> Books {
+        Books { cluster, backends: Shared::new(), services: Shared::new() }
+    }
+
+    /// Both must be names that Kubernetes would accept (`is_name`).
+    pub(crate) fn backends(&self, namespace: &str, service: &str) -> Live<Option<Arc<Backends>>> {
+        let namespace: Arc<str> = namespace.into();
+        let cluster = self.cluster.clone();
+        let (open, fed) = self.backends.get(namespace.clone(), |fed| feed_backends(cluster, namespace, fed));
+        fed.extra.read(service).keeping(Arc::new(open))
+    }
+
+    pub(crate) fn service(&self, namespace: &str, service: &str) -> Live<Option<Arc<Service>>> {
+        let namespace: Arc<str> = namespace.into();
+        let cluster = self.cluster.clone();
+        let (open, fed) = self.services.get(namespace.clone(), |fed| feed_services(cluster, namespace, fed));
+        fed.extra.read(service).keeping(Arc::new(open))
+    }
+
+    /// How the watches of a namespace do: backends, services.
+    pub(crate) fn reports(&self, namespace: &str) -> serde_json::Value {
+        let mut reports = serde_json::Map::new();
+        let backends = self.backends.entries();
+        if let Some((_, fed)) = backends.iter().find(|(name, _)| **name == *namespace) {
+            reports.insert("endpoints".to_owned(), fed.extra.report.json());
+        }
+        let services = self.services.entries();
+        if let Some((_, fed)) = services.iter().find(|(name, _)| **name == *namespace) {
+            reports.insert("services".to_owned(), fed.extra.report.json());
+        }
+        serde_json::Value::Object(reports)
+    }
+}
+
+/// Slices, if the cluster has them and lets us; else Endpoints.
+async fn feed_backends(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), Book<AllBackends>>>) {
+    let book = &fed.extra;
+    let slices = Watch::new(&cluster, Resource::ENDPOINT_SLICES, &namespace, &book.report);
+    let mut backoff = slices.backoff();
+    loop {
+        match slices.list::<EndpointSlice>().await {
+            Ok(list) => return slices.follow(list, |event| book.change(|all| all.apply(event))).await,
+            Err(error) if error.is_refusal() => {
+                let endpoints = Watch::new(&cluster, Resource::ENDPOINTS, &namespace, &book.report);
+                if let Ok(list) = endpoints.list::<Endpoints>().await {
+                    tracing::warn!(%namespace, "using endpoints (deprecated): {error}");
+                    return endpoints.follow(list, |event| book.change(|all| all.apply(event))).await;
+                }
+                book.refuse(error.to_string().into());
+            }
+            Err(_) => {}
+        }
+        backoff.wait().await;
+    }
+}
+
+async fn feed_services(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), Book<Services>>>) {
+    let book = &fed.extra;
+    let services = Watch::new(&cluster, Resource::SERVICES, &namespace, &book.report);
+    let mut backoff = services.backoff();
+    loop {
+        match services.list::<ServiceObject>().await {
+            Ok(list) => return services.follow(list, |event| book.change(|all| all.apply(event))).await,
+            Err(error) if error.is_refusal() => book.refuse(error.to_string().into()),
+            Err(_) => {}
+        }
+        backoff.wait().await;
+    }
+}
