@@ -57,6 +57,7 @@ pub(crate) fn router(
         .route("/delegator.json", any(explain::stored))
         .route("/namer_state/{*name}", get(state::namer))
         .route("/storage/dtabs.json", get(state::dtabs))
+        .route("/storage/state.json", get(state::store))
         .route("/bound-names.json", get(state::bound_names))
         .route("/logging.json", any(levels::answer))
         .route("/api/1/{*rest}", get(read_api));
@@ -81,6 +82,7 @@ fn listed(control: &Control, config: &Config) -> BTreeSet<String> {
         "/delegator.json",
         "/dtab/delegator.json",
         "/storage/dtabs.json",
+        "/storage/state.json",
     ];
     let namers = control.inner.namers.configured().iter().map(|(prefix, _)| state::namer_path(prefix));
     let prometheus = config.prometheus.iter().map(|prometheus| prometheus.path.clone());

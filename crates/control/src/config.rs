@@ -16,6 +16,7 @@ use serde_json::Value;
 pub use self::admin::Admin;
 pub(crate) use self::admin::CATEGORIES;
 pub use interface::{Interface, SocketOptions};
+pub(crate) use storage::OpenError;
 pub use storage::Storage;
 
 /// The whole document.

@@ -29,4 +29,12 @@ impl Metrics {
             registry,
         }
     }
+
+    /// How the watches of clusters do.
+    pub(crate) fn watch_clusters(&self, clusters: &discovery::Clusters) {
+        for (name, read) in discovery::TOTALS {
+            let clusters = clusters.clone();
+            self.registry.gauge_with(&["kubernetes", name], move || read(&clusters.totals()));
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Control, Levels, admin, api,
-    config::{Config, Interface},
+    config::{Config, Interface, OpenError},
     control::Inner,
     fleet::Fleet,
     listen,
@@ -55,10 +55,10 @@ impl Server {
         let surroundings = Surroundings::new(Clusters::new(config.environment.clone()));
         let namers = discovery::build_namers(&config.namers, Precedence::NoOverlap, &surroundings)
             .map_err(|error| under_list(error, "namers"))?;
-        let storage = config.storage.clone();
-        // Opening waits for files.
-        let store = tokio::task::spawn_blocking(move || storage.open()).await;
-        let store = store.unwrap_or(Err(store::Error::Closed))?;
+        let store = config.storage.open(surroundings.clusters()).await.map_err(|error| match error {
+            OpenError::Config(error) => StartError::Config(error),
+            OpenError::Store(error) => StartError::Store(error),
+        })?;
         let fleet = Fleet::recall(&*store).await?;
         let bare = ConfiguredInterpreter::new(None, namers.clone());
         let control = Control {
@@ -74,6 +74,7 @@ impl Server {
                 offers_follow: config.offers_follow,
             }),
         };
+        control.inner.metrics.watch_clusters(surroundings.clusters());
         Server::serve(config, control, levels).await
     }
 

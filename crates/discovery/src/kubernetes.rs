@@ -14,6 +14,7 @@ pub(crate) mod book;
 pub(crate) mod books;
 pub(crate) mod daemonset;
 pub mod external;
+pub mod ingress;
 pub mod localnode;
 pub(crate) mod services;
 
@@ -96,6 +97,7 @@ macro_rules! connection {
     };
 }
 pub(crate) use connection;
+pub use kubernetes::is_name;
 
 impl Config {
     /// `full` is the prefix with `/#`.
@@ -225,7 +227,7 @@ impl Finder {
         let feed = move |fed: Arc<Fed<Addr, ()>>| async move {
             let mut sources = finder.sources(&asked);
             loop {
-                fed.value.set(sources.addr());
+                fed.value.publish(sources.addr());
                 sources.changed().await;
             }
         };
@@ -360,15 +362,4 @@ impl Sources {
             },
         }
     }
-}
-
-/// Whether Kubernetes would let a namespace or a service be called so; nothing else goes into a URL.
-pub(crate) fn is_name(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-    let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let bytes = text.as_bytes();
-    bytes.len() <= 253
-        && outer(bytes.first().copied())
-        && outer(bytes.last().copied())
-        && bytes.iter().all(|byte| inner(*byte))
 }

@@ -19,7 +19,7 @@ pub mod transformer;
 mod utility;
 mod watch;
 
-pub use ::kubernetes::{Clusters, Totals};
+pub use ::kubernetes::{Clusters, Connection, TOTALS, Totals};
 pub use assemble::{Precedence, build_namers, transformed};
 pub use config::{ConfigError, InterpreterConfig, NamerConfig, NotBuilt, TransformerConfig};
 pub use surroundings::Surroundings;

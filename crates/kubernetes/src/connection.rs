@@ -9,7 +9,7 @@ use std::{
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::{Patience, Report, Totals};
+use crate::{Error, Patience, Problem, Report, Resource, Totals};
 
 /// The keys of a document that say where a cluster's API is. All may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -234,13 +234,39 @@ impl Cluster {
         Ok(made)
     }
 
+    /// One request, with verb, resource and namespace told where it fails. Credentials that are refused
+    /// are read again for the next one.
+    ///
+    /// # Errors
+    /// As the server or the connection has it, or `Silent`.
+    pub async fn call<T>(
+        &self,
+        verb: &'static str,
+        resource: Resource,
+        namespace: &str,
+        within: Duration,
+        send: impl AsyncFnOnce(kube::Client) -> Result<T, kube::Error>,
+    ) -> Result<T, Error> {
+        let failed = |problem| Error { verb, resource: resource.shown().into(), namespace: namespace.into(), problem };
+        let client = self.client().await.map_err(|why| failed(Problem::Transport(why)))?;
+        let error = match tokio::time::timeout(within, send(client)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => failed(Problem::of(&error, self.hint())),
+            Err(_) => failed(Problem::Silent(within)),
+        };
+        if error.code() == Some(401) {
+            self.forget().await;
+        }
+        Err(error)
+    }
+
     /// After credentials were refused: the next client is made of what the files then say.
-    pub(crate) async fn forget(&self) {
+    async fn forget(&self) {
         *self.inner.client.lock().await = None;
     }
 
     /// What to say besides when nobody answers.
-    pub(crate) fn hint(&self) -> &'static str {
+    fn hint(&self) -> &'static str {
         match self.inner.source {
             Source::Plain { .. } => {
                 " (`host` and `port` name a kubectl proxy; in a pod without one leave both out, and the service account is used)"

@@ -18,5 +18,16 @@ pub use connection::{Cluster, Clusters, Connection, ConnectionError};
 pub use error::{Error, Problem};
 pub use k8s_openapi;
 pub use kube;
-pub use report::{Report, Totals};
+pub use report::{Report, TOTALS, Totals};
 pub use watch::{AsMeta, Backoff, Event, List, Patience, Resource, Watch};
+
+/// Whether Kubernetes would let a namespace or a service be called so; nothing else goes into a URL.
+pub fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let bytes = text.as_bytes();
+    bytes.len() <= 253
+        && outer(bytes.first().copied())
+        && outer(bytes.last().copied())
+        && bytes.iter().all(|byte| inner(*byte))
+}

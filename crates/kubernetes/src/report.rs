@@ -41,6 +41,19 @@ pub struct Totals {
     pub events: u64,
 }
 
+/// What metrics call a sum, and how it is read.
+pub type Total = (&'static str, fn(&Totals) -> f64);
+
+/// All of them.
+pub const TOTALS: [Total; 6] = [
+    ("watches", |totals| totals.watches as f64),
+    ("failing_watches", |totals| totals.failing as f64),
+    ("oldest_confirmed_seconds", |totals| totals.oldest),
+    ("list_requests", |totals| totals.list_requests as f64),
+    ("watch_requests", |totals| totals.watch_requests as f64),
+    ("events", |totals| totals.events as f64),
+];
+
 impl Report {
     pub(crate) fn listed(&self) {
         self.lists.fetch_add(1, Ordering::Relaxed);

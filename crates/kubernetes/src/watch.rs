@@ -12,7 +12,7 @@
 //! ended a `grace` later is dead, whatever the connection says. Bookmarks keep the version fresh where
 //! nothing changes. Trouble never ends a watch and never takes anything away; the `Report` tells.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -128,25 +128,12 @@ impl Watch {
     }
 
     /// One request within the time for answers.
-    async fn within<T>(
+    async fn call<T>(
         &self,
         verb: &'static str,
-        request: impl Future<Output = Result<T, kube::Error>>,
+        send: impl AsyncFnOnce(kube::Client) -> Result<T, kube::Error>,
     ) -> Result<T, Error> {
-        let limit = self.cluster.patience().answer;
-        let error = match tokio::time::timeout(limit, request).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => self.error(verb, Problem::of(&error, self.cluster.hint())),
-            Err(_) => self.error(verb, Problem::Silent(limit)),
-        };
-        if error.code() == Some(401) {
-            self.cluster.forget().await;
-        }
-        Err(error)
-    }
-
-    async fn client(&self, verb: &'static str) -> Result<kube::Client, Error> {
-        self.cluster.client().await.map_err(|why| self.error(verb, Problem::Transport(why)))
+        self.cluster.call(verb, self.resource, &self.namespace, self.cluster.patience().answer, send).await
     }
 
     /// The whole collection as it is now, page by page. Notes in the report how it went.
@@ -163,15 +150,13 @@ impl Watch {
     }
 
     async fn pages<K: Clone + DeserializeOwned>(&self) -> Result<List<K>, Error> {
-        let client = self.client("list").await?;
         let request = Request::new(self.resource.path(&self.namespace));
         let mut parameters = ListParams::default().limit(PAGE);
         let mut items = Vec::new();
         loop {
             self.report.listed();
             let page = request.list(&parameters).map_err(kube::Error::BuildRequest);
-            let page = async { client.request::<ObjectList<K>>(page?).await };
-            let page = self.within("list", page).await?;
+            let page = self.call("list", async |client| client.request::<ObjectList<K>>(page?).await).await?;
             items.extend(page.items);
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
             let Some(token) = next else {
@@ -244,15 +229,13 @@ impl Watch {
         K: Clone + DeserializeOwned + AsMeta,
     {
         let Patience { window, grace, .. } = *self.cluster.patience();
-        let client = self.client("watch").await?;
         let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX).max(1);
         let parameters = WatchParams::default().timeout(seconds);
         let request = Request::new(self.resource.path(&self.namespace)).watch(&parameters, version);
         let request = request.map_err(kube::Error::BuildRequest);
         self.report.watched();
         let opened = tokio::time::Instant::now();
-        let stream = async { client.request_events::<K>(request?).await };
-        let stream = self.within("watch", stream).await?;
+        let stream = self.call("watch", async |client| client.request_events::<K>(request?).await).await?;
         self.confirm();
         let deadline = opened + window + grace;
         let mut stream = std::pin::pin!(stream);

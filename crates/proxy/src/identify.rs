@@ -73,6 +73,17 @@ impl Identifier {
                 }
             }
             Identifier::Static { .. } => {}
+            Identifier::Ruled(ruled) => {
+                let rules = ruled.rules().ok_or_else(|| Unidentified::Failed(format!("{}: no rules", ruled.path)))?;
+                let named = rules.name(head.host(bytes), path_of(head, bytes)).map_err(Unidentified::Failed)?;
+                let labels = named.ok_or_else(|| Unidentified::Next("no ingress rule matches".to_owned()))?;
+                for (number, label) in labels.iter().enumerate() {
+                    if number > 0 {
+                        key.push(SEPARATOR);
+                    }
+                    key.extend_from_slice(label.as_bytes());
+                }
+            }
         }
         Ok(())
     }
@@ -85,7 +96,7 @@ impl Identifier {
         match self {
             Identifier::HeaderToken { .. } => Path::from_labels([key]).ok_or_else(|| "requirement failed".to_owned()),
             Identifier::Header { .. } => Path::read(&String::from_utf8_lossy(key)).map_err(|error| error.message),
-            Identifier::MethodAndHost { .. } | Identifier::Path { .. } => labels(key),
+            Identifier::MethodAndHost { .. } | Identifier::Path { .. } | Identifier::Ruled(_) => labels(key),
             Identifier::Static { path } => Ok(path.clone()),
         }
     }

@@ -122,6 +122,8 @@ pub enum Identifier {
     Path { segments: usize, consume: bool },
     /// `io.l5d.static`
     Static { path: Path },
+    /// `io.l5d.ingress`: rules that somebody else keeps.
+    Ruled(Ruled),
 }
 
 impl Default for Identifier {
@@ -129,6 +131,56 @@ impl Default for Identifier {
         Identifier::HeaderToken { header: "host".to_owned() }
     }
 }
+
+/// Rules that name requests by host and path.
+pub trait RequestRules: Send + Sync {
+    /// The labels of the name; `None`: no rule matches. `host` is what the request is for, `path` comes
+    /// without the query. Called for each request: it must not wait.
+    ///
+    /// # Errors
+    /// Why the rules are not known.
+    fn name(&self, host: &[u8], path: &[u8]) -> Result<Option<[std::sync::Arc<str>; 3]>, String>;
+}
+
+/// The place of rules in an identifier: the document has their keys, whoever assembles the process reads
+/// those and puts the rules in.
+#[derive(Clone)]
+pub struct Ruled {
+    /// `routers[0].identifier`
+    pub path: String,
+    /// The keys besides `kind`.
+    pub keys: serde_json::Value,
+    rules: std::sync::Arc<std::sync::OnceLock<std::sync::Arc<dyn RequestRules>>>,
+}
+
+impl Ruled {
+    pub fn new(path: String, keys: serde_json::Value) -> Ruled {
+        Ruled { path, keys, rules: std::sync::Arc::default() }
+    }
+
+    /// Once; later calls change nothing.
+    pub fn set(&self, rules: std::sync::Arc<dyn RequestRules>) {
+        self.rules.get_or_init(|| rules);
+    }
+
+    pub(crate) fn rules(&self) -> Option<&dyn RequestRules> {
+        self.rules.get().map(|rules| &**rules)
+    }
+}
+
+impl std::fmt::Debug for Ruled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ruled({} {})", self.path, self.keys)
+    }
+}
+
+impl PartialEq for Ruled {
+    fn eq(&self, other: &Ruled) -> bool {
+        self.path == other.path && self.keys == other.keys
+    }
+}
+
+impl Eq for Ruled {}
 
 /// `bindingCache`. Each worker has a cache of these limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

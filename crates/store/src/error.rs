@@ -26,6 +26,18 @@ pub enum Error {
     Damaged { path: PathBuf, namespace: String, version: Version, why: String },
     #[error("{path}: the store failed; nothing of this was stored")]
     Failed { path: PathBuf, source: Arc<rusqlite::Error> },
+    #[error("`{0}` cannot be the name of a dtab in Kubernetes: lower-case letters, digits, `-` and `.`, at most 253")]
+    BadName(Arc<str>),
+    #[error(transparent)]
+    Cluster(kubernetes::Error),
+    #[error("{0}; the cluster does not know dtabs: kubectl apply -f deploy/k8s/dtabs.yml")]
+    Undefined(kubernetes::Error),
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<kubernetes::Error> for Error {
+    fn from(error: kubernetes::Error) -> Error {
+        Error::Cluster(error)
+    }
 }

@@ -1,7 +1,7 @@
 //! The store of the control plane: dtabs by namespace with every revision, and leases on entries.
 //!
-//! Two kinds, one contract (`tests/contract.rs` runs on both): [`Memory`] (`io.l5d.inMemory`) and
-//! [`Sqlite`] (`io.switchyard.sqlite`), which is durable before it acknowledges.
+//! Three kinds, one contract (`tests/contract.rs` runs on each): [`Memory`] (`io.l5d.inMemory`), [`Sqlite`]
+//! (`io.switchyard.sqlite`), which is durable before it acknowledges, and [`Kubernetes`] (`io.l5d.k8s`).
 //! Knows nothing of HTTP, discovery, or who reads what it stores.
 //!
 //! ```
@@ -17,6 +17,7 @@
 
 mod current;
 mod error;
+mod kubernetes;
 mod lease;
 mod memory;
 mod revision;
@@ -28,6 +29,7 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 use tokio::sync::watch;
 
 pub use error::Error;
+pub use kubernetes::Kubernetes;
 pub use lease::{Lease, LeaseRequest, Leased};
 pub use memory::{KEPT_IN_MEMORY, Memory};
 pub use revision::{Action, Change, Note, Revision};
@@ -86,4 +88,9 @@ pub trait DtabStore: Send + Sync {
 
     /// What was last kept under a key.
     fn recall(&self, key: &'static str) -> Answer<'_, Option<String>>;
+
+    /// How the store itself does, for the admin server; null where there is nothing to tell.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }

@@ -9,6 +9,7 @@
 //! ```
 
 mod admin;
+mod ingress;
 mod plan;
 
 use std::sync::{Arc, Mutex};
@@ -117,6 +118,10 @@ impl Assembled {
             None => None,
         };
 
+        ingress::fill(&settings, &surroundings).await.map_err(|problems| match problems.into_iter().next() {
+            Some(problem) => Stopped::Refused(problem),
+            None => Stopped::Failed(anyhow::anyhow!("an identifier cannot be built")),
+        })?;
         let (mut built, farewell) = (Vec::new(), Farewell::default());
         for (number, (interpreter, router)) in interpreters.iter().zip(&settings.routers).enumerate() {
             let at = format!("routers[{number}].interpreter");
@@ -125,6 +130,10 @@ impl Assembled {
         }
         let registry = Registry::default();
         telemetry::register_process(&registry);
+        for (name, read) in discovery::TOTALS {
+            let clusters = surroundings.clusters().clone();
+            registry.gauge_with(&["kubernetes", name], move || read(&clusters.totals()));
+        }
         let history = Arc::new(Mutex::new(History::default()));
         let routers = settings.routers.clone();
         let running = proxy::start(settings, built.clone(), &registry, workers);

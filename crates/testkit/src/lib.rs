@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod certificates;
 pub mod http;
+pub mod kube;
 pub mod load;
 pub mod ports;
 pub mod process;

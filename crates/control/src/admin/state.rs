@@ -42,6 +42,12 @@ pub(super) async fn dtabs(State(context): State<Shared>) -> Response {
     json_answer(StatusCode::OK, json!(dtabs).to_string())
 }
 
+/// How the store itself does: its kind, and what it has to tell.
+pub(super) async fn store(State(context): State<Shared>) -> Response {
+    let store = &context.control.inner.store;
+    json_answer(StatusCode::OK, json!({ "kind": store.kind(), "state": store.state() }).to_string())
+}
+
 pub(super) async fn bound_names(State(context): State<Shared>) -> Response {
     json_answer(StatusCode::OK, json!(context.control.bound_names()).to_string())
 }

@@ -230,6 +230,7 @@ async fn store(control: &Control, name: &str, change: Change, note: Note) -> Res
         Error::DoesNotExist(_) => not_found(),
         Error::AlreadyExists(_) => answer(StatusCode::CONFLICT, None, ""),
         Error::VersionMismatch => answer(StatusCode::PRECONDITION_FAILED, None, ""),
+        Error::BadName(_) => json_error(StatusCode::BAD_REQUEST, error.to_string()),
         failed => {
             tracing::error!(error = chain(&failed), "the store failed");
             text_error(StatusCode::INTERNAL_SERVER_ERROR, chain(&failed) + "\n")

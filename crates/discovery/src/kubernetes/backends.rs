@@ -126,10 +126,13 @@ fn chosen(parts: &[(&Part, u16)], readiness: Readiness) -> Vec<Endpoint> {
         .collect()
 }
 
+/// Parts by the name of the object that they come from.
+type Slices = BTreeMap<Arc<str>, Vec<Arc<Part>>>;
+
 /// The slices of a namespace, by service.
 #[derive(Default)]
 pub(crate) struct AllBackends {
-    services: HashMap<Arc<str>, BTreeMap<Arc<str>, Vec<Arc<Part>>>>,
+    services: HashMap<Arc<str>, Slices>,
     nodes: HashMap<String, Arc<Meta>>,
 }
 

@@ -31,11 +31,14 @@ pub(crate) struct Book<C: Catalogue> {
     pub(crate) report: Arc<Report>,
 }
 
+/// `None`: there is no such object.
+type Found<C> = Option<Arc<<C as Catalogue>::Value>>;
+
 struct Known<C: Catalogue> {
     catalogue: C,
     /// Whether there ever was a list; if not, perhaps why.
     listed: State<()>,
-    readers: HashMap<Arc<str>, Publisher<Option<Arc<C::Value>>>>,
+    readers: HashMap<Arc<str>, Publisher<Found<C>>>,
     /// At this size the readers are looked through for those that are gone.
     look_at: usize,
 }

@@ -123,7 +123,7 @@ impl DaemonSet {
         let key = (bound.id.clone(), from.id());
         let feed = move |fed: Arc<Fed<Addr, ()>>| async move {
             loop {
-                fed.value.set(replaced(by, from.take(), gateways.take()));
+                fed.value.publish(replaced(by, from.take(), gateways.take()));
                 tokio::select! {
                     () = from.next_change() => {}
                     () = gateways.next_change() => {}
@@ -141,7 +141,7 @@ fn replaced(by: By, addr: State<Addr>, gateways: State<Addr>) -> State<Addr> {
     };
     let gateways = match gateways {
         State::Ok(Addr::Bound { endpoints, .. }) => endpoints,
-        State::Ok(Addr::Neg | Addr::Failed(_)) => Arc::from([]),
+        State::Ok(Addr::Neg | Addr::Failed(_)) => naming::Endpoints::default(),
         State::Pending => return State::Pending,
         State::Failed(why) => return State::Failed(why),
     };

@@ -5,13 +5,20 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::part::{At, Plugin, Problems};
-use crate::settings::Identifier;
+use crate::settings::{Identifier, Ruled};
 
 const IDENTIFIER: Plugin = Plugin {
     what: "identifier",
     default: None,
-    built: &["io.l5d.header.token", "io.l5d.header", "io.l5d.methodAndHost", "io.l5d.path", "io.l5d.static"],
-    not_built: &["io.l5d.ingress", "io.l5d.k8s.istio", "io.l5d.k8s.istio-ingress"],
+    built: &[
+        "io.l5d.header.token",
+        "io.l5d.header",
+        "io.l5d.methodAndHost",
+        "io.l5d.path",
+        "io.l5d.static",
+        "io.l5d.ingress",
+    ],
+    not_built: &["io.l5d.k8s.istio", "io.l5d.k8s.istio-ingress"],
 };
 
 #[derive(Deserialize)]
@@ -67,6 +74,7 @@ fn one(value: &Value, at: &At, problems: &mut Problems) -> Option<Identifier> {
             let segments = usize::try_from(keys.segments.unwrap_or(1)).unwrap_or(usize::MAX);
             Identifier::Path { segments, consume: keys.consume.unwrap_or(false) }
         }
+        "io.l5d.ingress" => Identifier::Ruled(Ruled::new(at.path().to_owned(), rest)),
         _ => {
             let keys = problems.read::<StaticKeys>(at, &rest)?;
             Identifier::Static { path: problems.note(&at.key("path"), Path::read(&keys.path))? }

@@ -8,6 +8,8 @@ use naming::Namers;
 use proxy::config::{self, Config, Problem, Raw};
 use serde_json::Value;
 
+use super::ingress;
+
 /// A whole document, without problems as far as they show without files and sockets.
 #[derive(Debug)]
 pub struct Plan {
@@ -62,7 +64,10 @@ impl Plan {
         let namers = draft.namers.iter().filter_map(|raw| namer(raw).map_err(&mut note).ok()).collect();
         let interpreters =
             draft.interpreters.iter().filter_map(|raw| interpreter(raw).map_err(&mut note).ok()).collect();
-        Ok(Plan { config: draft.finish(problems)?, namers, interpreters })
+        let config = draft.finish(problems)?;
+        let problems: Vec<_> =
+            ingress::places(&config.settings).filter_map(|place| ingress::read(place).err()).flatten().collect();
+        if problems.is_empty() { Ok(Plan { config, namers, interpreters }) } else { Err(problems) }
     }
 }
 
