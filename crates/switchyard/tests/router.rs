@@ -136,7 +136,7 @@ routers:
     root: /x
 - protocol: h2
 namers:
-- kind: io.l5d.k8s
+- kind: io.l5d.consul
 ";
     let finished = run(&["-validate", "-"], bad);
     let expected = "\
@@ -144,7 +144,7 @@ error: standard input: admin.prt: unknown key, expected one of `ip`, `port`, `tl
 error: standard input: routers[0].servers[0].port: invalid value: integer `70000`, expected a number from 0 to 65535 (line 5)
 error: standard input: routers[0].interpreter.kind: the interpreter `io.l5d.mesh` is not supported yet (line 7)
 error: standard input: routers[1].protocol: the protocol `h2` is not supported yet: use `http` (line 9)
-error: standard input: namers[0].kind: the namer `io.l5d.k8s` is not supported yet (line 11)
+error: standard input: namers[0].kind: the namer `io.l5d.consul` is not supported yet (line 11)
 ";
     assert_eq!((finished.code, finished.stderr.as_str()), (1, expected));
     // The same without the flag: nothing starts.
