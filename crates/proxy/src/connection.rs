@@ -27,10 +27,10 @@ use crate::record;
 use crate::request::{Request, Scratch, keeps_alive, prepare};
 use crate::server::Server;
 use crate::tcp;
-use crate::worker::{Slot, Worker};
+use crate::worker::{Mood, Slot, Worker};
 
-/// A head that was begun must be complete within this time.
-const HEAD_TIMEOUT: u64 = 60_000_000_000;
+/// While there is little room, who sends nothing has so long.
+const TIGHT: u64 = 2_000_000_000;
 /// A connection that is opened while the worker drains must send its request within this time.
 const FIRST_REQUEST: u64 = 1_000_000_000;
 /// Bytes read ahead of their turn.
@@ -67,8 +67,8 @@ enum Taken {
     /// More are needed.
     Partial,
     Request(Request, Vec<u8>),
-    /// A head that could not be read.
-    Refused(HeadError),
+    /// A head that could not be read, or did not come in time: the status that says so.
+    Refused(u16),
     /// A request that is answered here, because of its head or its body.
     Failed(Failure, Ending),
 }
@@ -156,9 +156,10 @@ impl Connection {
                 }
                 Taken::Failed(failure, ending) => {
                     self.life.requests += 1;
+                    self.slot.set(None);
                     Box::pin(self.answer(&failure, ending)).await
                 }
-                Taken::Refused(error) => Box::pin(self.refuse(error)).await,
+                Taken::Refused(status) => Box::pin(self.refuse(status)).await,
                 Taken::Partial => Next::Close,
             };
             if next != Next::Request {
@@ -168,9 +169,9 @@ impl Connection {
     }
 
     /// Answers what is no request.
-    async fn refuse(&mut self, error: HeadError) -> Next {
+    async fn refuse(&mut self, status: u16) -> Next {
         let mut out = self.worker.take_buffer();
-        write_refusal(&mut out, error.status());
+        write_refusal(&mut out, status);
         let written = self.stream.write_all(&out).await;
         self.sent(out.len());
         self.worker.give_buffer(out);
@@ -180,7 +181,7 @@ impl Connection {
     /// Reads until there is a request. `Partial` is the end of the connection.
     async fn read(&mut self) -> io::Result<Taken> {
         if !self.carry.is_empty() {
-            self.slot.set(Some(self.worker.coarse_now() + HEAD_TIMEOUT));
+            self.await_head();
         }
         loop {
             if self.ended {
@@ -196,15 +197,25 @@ impl Connection {
             if !matches!(taken, Taken::Partial) {
                 return Ok(taken);
             }
-            self.slot.set(Some(self.worker.coarse_now() + HEAD_TIMEOUT));
+            self.await_head();
         }
+    }
+
+    /// A head was begun: from its first byte on it has so much time, however it trickles in.
+    fn await_head(&self) {
+        let limit = self.server.settings.head_timeout.as_nanos() as u64;
+        self.slot.set_earlier(self.worker.coarse_now() + limit);
     }
 
     /// The client closed, or its time for a head is over.
     fn end_of_input(&self) -> Taken {
         let rest = &self.carry[self.carry_from..];
         let began = rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
-        if began { Taken::Refused(HeadError::Line) } else { Taken::Partial }
+        match (began, self.slot.is_due()) {
+            (true, true) => Taken::Refused(408),
+            (true, false) => Taken::Refused(HeadError::Line.status()),
+            (false, _) => Taken::Partial,
+        }
     }
 
     /// Waits for bytes, which are then in the worker's buffer; 0 is the end.
@@ -212,7 +223,14 @@ impl Connection {
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self.worker.poll_read(&mut self.stream, context) {
             Poll::Pending if self.slot.is_due() => Poll::Ready(Ok(0)),
-            Poll::Pending if self.worker.is_draining() => self.poll_leaving(),
+            Poll::Pending => match self.worker.mood() {
+                Mood::Patient => Poll::Pending,
+                Mood::Tight => {
+                    self.slot.set_earlier(self.worker.coarse_now() + TIGHT);
+                    Poll::Pending
+                }
+                Mood::Draining => self.poll_leaving(),
+            },
             other => other,
         }
     }
@@ -276,7 +294,7 @@ impl Connection {
         match parse_request(bytes, &limits, head) {
             Ok(Progress::Complete) => {}
             Ok(Progress::Partial) => return (Taken::Partial, 0),
-            Err(error) => return (Taken::Refused(error), 0),
+            Err(error) => return (Taken::Refused(error.status()), 0),
         }
         let mut out = worker.take_buffer();
         let prepared = prepare(&server, &mut self.forwarder, self.peer, head, bytes, scratch, &mut out);
@@ -312,6 +330,11 @@ impl Connection {
         if !bytes.is_empty() {
             if self.carry.capacity() == 0 {
                 self.carry = self.worker.take_buffer();
+            }
+            // A client that is always ahead never empties it: what is used goes once it is the larger part.
+            if self.carry_from > self.carried() {
+                self.carry.drain(..self.carry_from);
+                self.carry_from = 0;
             }
             self.carry.extend_from_slice(bytes);
         }

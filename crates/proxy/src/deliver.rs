@@ -19,7 +19,8 @@ use crate::context;
 use crate::exchange::{Arrived, End, Exchange};
 use crate::failure::{Failure, Kind};
 use crate::pool::Upstream;
-use crate::wire::{HALF_CLOSED, Place};
+use crate::wire::{CRUMB, HALF_CLOSED, Place};
+use crate::worker::{BODY, SLOW_BODY, SPARE_BYTES};
 
 /// A body part up to this size is copied behind the head; a larger one is written from where it lies.
 const COPY: usize = 4 * 1024;
@@ -34,6 +35,8 @@ pub(crate) struct Way {
     is_over: bool,
     /// The endpoint's connection may carry another request.
     reusable: bool,
+    /// So much is read at once.
+    room: usize,
 }
 
 /// How a body's way ended.
@@ -129,7 +132,8 @@ impl Exchange<'_> {
         let complete = self.request.is_complete() && self.overflow.is_empty();
         let next = match ended {
             Ended::Whole if keep_alive => Next::Request,
-            Ended::Whole if complete => Next::Close,
+            // A client that means to close sends nothing that could have the kernel reset the connection.
+            Ended::Whole if complete && !self.request.keep_alive => Next::Close,
             Ended::Whole => Next::Linger,
             Ended::Cut => {
                 self.cut(&way);
@@ -162,7 +166,8 @@ impl Exchange<'_> {
         self.sent = 0;
         self.write_head(&head, bytes, class, keep_alive, measured);
         let rest = &bytes[head.len..];
-        let mut way = Way { body: Body::new(head.body), delivery, is_over: false, reusable: head.keep_alive };
+        let mut way =
+            Way { body: Body::new(head.body), delivery, is_over: false, reusable: head.keep_alive, room: BODY };
         if head.is_tunnel {
             self.out.extend_from_slice(rest);
             return (Stage::Tunnel, way, false);
@@ -273,15 +278,22 @@ impl Exchange<'_> {
                         self.progressed();
                     }
                     Poll::Ready(Err(_)) => return Poll::Ready(Ended::ClientGone),
-                    Poll::Pending => return self.pending(context),
+                    Poll::Pending => {
+                        way.room = SLOW_BODY;
+                        return self.pending(upstream, context);
+                    }
                 }
             }
             self.out.clear();
             self.sent = 0;
+            // What a slow client's first part took is not held for the rest.
+            if self.out.capacity() > SPARE_BYTES {
+                self.out.shrink_to(SPARE_BYTES);
+            }
             if way.is_over {
                 return Poll::Ready(Ended::Whole);
             }
-            match self.connection.worker.poll_read(&mut upstream.stream, context) {
+            match self.connection.worker.poll_read_some(&mut upstream.stream, context, way.room) {
                 Poll::Ready(Ok(read)) if read > 0 => {
                     upstream.received(read);
                     if self.pass(way, read).is_err() {
@@ -298,18 +310,28 @@ impl Exchange<'_> {
                         self.out.extend_from_slice(LAST_CHUNK);
                     }
                 }
-                Poll::Pending => return self.pending(context),
+                Poll::Pending => return self.pending(upstream, context),
             }
         }
     }
 
     /// Nothing moves just now: is the client still there?
-    fn pending(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
+    fn pending(&mut self, upstream: &Upstream, context: &mut Context<'_>) -> Poll<Ended> {
         let watches = self.request.is_complete() || self.refuses;
         if watches && self.poll_client(context).is_err() {
             return Poll::Ready(Ended::ClientGone);
         }
-        if self.connection.slot.is_due() { Poll::Ready(Ended::ClientGone) } else { Poll::Pending }
+        let moved = upstream.life.sent + upstream.life.received + self.connection.life.sent;
+        if self.connection.slot.is_due() {
+            if self.connection.ended || (self.is_unwatched() && self.is_abandoned(moved)) {
+                return Poll::Ready(Ended::ClientGone);
+            }
+            self.connection.slot.set(None);
+        }
+        if self.is_unwatched() {
+            self.look_later(moved);
+        }
+        Poll::Pending
     }
 
     /// A client that closed its sending side is believed in as long as it takes something now and then.
@@ -333,12 +355,15 @@ impl Exchange<'_> {
             while at < bytes.len() && !way.is_over {
                 let run = way.body.next(&bytes[at..], Form::Pass)?;
                 let data = &bytes[at + run.start..at + run.end];
-                let written = if data.is_empty() { 0 } else { self.write_now(data) };
+                let written = if data.len() <= CRUMB { 0 } else { self.write_now(data) };
                 self.out.extend_from_slice(&data[written..]);
                 at += run.consumed;
                 way.is_over = run.done;
             }
             way.reusable &= at == bytes.len();
+            if self.sent < self.out.len() {
+                self.write_now(&[]);
+            }
             if self.sent > 0 {
                 self.progressed();
             }

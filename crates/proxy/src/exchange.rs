@@ -41,6 +41,10 @@ pub(crate) struct Exchange<'a> {
     pub has_streamed: bool,
     /// The endpoint takes no more of the request.
     pub refuses: bool,
+    /// It was sent again although it may have been taken.
+    was_risked: bool,
+    /// How much had gone through when it was last decided to look for a silent client.
+    pub looked_at: Option<u64>,
     pub record: Record,
     total_ends: Option<u64>,
     /// An endpoint that was picked, and had no idle connection.
@@ -122,6 +126,8 @@ impl<'a> Exchange<'a> {
             overflow_sent: 0,
             has_streamed: false,
             refuses: false,
+            looked_at: None,
+            was_risked: false,
             record: Record::default(),
             total_ends,
             picked: None,
@@ -245,8 +251,10 @@ impl<'a> Exchange<'a> {
                 if let Ok(arrived) = arrived {
                     self.discard(arrived, class);
                 }
-                self.back_off(&mut backoffs).await;
-                continue;
+                match self.back_off(&mut backoffs).await {
+                    Ok(()) => continue,
+                    Err(failure) => break self.stop(Stop::Failure(failure)).await,
+                }
             }
             break match arrived {
                 Ok(arrived) => match self.begin_delivery(arrived, class) {
@@ -457,6 +465,12 @@ impl<'a> Exchange<'a> {
                 self.record.refused(drawn, endpoint, began, &error, nanos);
                 Err(Failure::connect(endpoint.address, name, &client.id, &client.addresses()))
             }
+            Ok(Err(NoConnection::Exhausted(error))) => {
+                let nanos = worker.now().saturating_sub(began);
+                client.metrics.connect_failed(nanos);
+                self.record.refused(drawn, endpoint, began, &error, nanos);
+                Err(Failure::exhausted(endpoint.address, &error))
+            }
             Ok(Err(NoConnection::Waiters)) => {
                 Err(Failure::new(Kind::Waiters, "com.twitter.finagle.TooManyWaitersException"))
             }
@@ -491,15 +505,18 @@ impl<'a> Exchange<'a> {
     }
 
     /// Whether the request can go out again although it went out, and at whose expense.
-    fn may_resend(&self, broken: &Broken, upstream: &Upstream, was_reused: bool) -> Resend {
+    fn may_resend(&mut self, broken: &Broken, upstream: &Upstream, was_reused: bool) -> Resend {
         match broken {
             Broken::Nacked { retry } if *retry && !self.has_streamed && self.request.is_buffered => Resend::Unsent,
-            Broken::Closed { began: false } if !self.has_streamed => {
+            Broken::Closed { began } if !self.has_streamed => {
                 let before = upstream.life.sent.saturating_sub(self.sent as u64);
-                let untaken = upstream.acknowledged().is_some_and(|bytes| bytes <= before);
-                match (was_reused, untaken || self.request.method.is_idempotent()) {
+                let untaken = !began && upstream.acknowledged().is_some_and(|bytes| bytes <= before);
+                let idempotent = self.request.method.is_idempotent();
+                match (was_reused && !began, untaken || idempotent) {
                     (true, true) => Resend::Stale,
-                    (false, _) if untaken => Resend::Unsent,
+                    _ if untaken => Resend::Unsent,
+                    // The endpoint may have died of it: only once.
+                    _ if idempotent && !std::mem::replace(&mut self.was_risked, true) => Resend::Risked,
                     _ => Resend::No,
                 }
             }
@@ -580,11 +597,23 @@ impl<'a> Exchange<'a> {
         self.record.note(Some(arrived.answer.status), None, now);
     }
 
-    async fn back_off(&self, backoffs: &mut Option<Backoffs>) {
+    /// Waits before a retry, but no longer than the request may take.
+    async fn back_off(&self, backoffs: &mut Option<Backoffs>) -> Result<(), Failure> {
         let backoffs = backoffs.get_or_insert_with(|| self.request.name.service.backoff().start());
         let wait = backoffs.next_wait(&mut || fastrand::u64(..));
-        if wait > 0 {
-            tokio::time::sleep(Duration::from_nanos(wait)).await;
+        if wait == 0 {
+            return Ok(());
+        }
+        let wait = Duration::from_nanos(wait);
+        match self.total_left(self.connection.worker.now()) {
+            Some(left) if left <= wait => {
+                tokio::time::sleep(left).await;
+                Err(self.total_timeout())
+            }
+            _ => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
         }
     }
 
@@ -612,6 +641,9 @@ enum Resend {
     Stale,
     /// Surely not taken.
     Unsent,
+    /// Perhaps taken, but harmless to repeat (RFC 9110 §9.2.2): the connection broke off, and of the answer the
+    /// client has seen nothing.
+    Risked,
 }
 
 /// More requests than the server may have under way.

@@ -11,6 +11,9 @@ use names::Dtab;
 
 use crate::settings::Limits;
 
+/// Entries of a dtab that an answer shows.
+const SHOWN_ENTRIES: usize = 1000;
+
 /// What kind of trouble it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -30,6 +33,8 @@ pub(crate) enum Kind {
     BindingTimeout,
     /// Refused, unreachable or too slow.
     Connect,
+    /// This process has run out of something that a connection takes, which says nothing about the endpoint.
+    Exhausted,
     AttemptTimeout,
     TotalTimeout,
     /// The endpoint closed or reset the connection before it had answered.
@@ -70,7 +75,10 @@ impl Kind {
 
     /// Whether a retrying classifier may try again: it never got there, or the original says so.
     pub(crate) fn is_retryable(self) -> bool {
-        matches!(self, Kind::Connect | Kind::AttemptTimeout | Kind::TotalTimeout | Kind::Closed | Kind::Nacked)
+        matches!(
+            self,
+            Kind::Connect | Kind::Exhausted | Kind::AttemptTimeout | Kind::TotalTimeout | Kind::Closed | Kind::Nacked
+        )
     }
 
     /// Below `failures/`: the original's exception, so that its dashboards go on working.
@@ -84,7 +92,7 @@ impl Kind {
             Kind::Unbound => &["com.twitter.finagle.naming.buoyant.RichNoBrokersAvailableException"],
             Kind::Binding => &["com.twitter.finagle.naming.BindingException"],
             Kind::BindingTimeout => &["com.twitter.finagle.RequestTimeoutException"],
-            Kind::Connect => {
+            Kind::Connect | Kind::Exhausted => {
                 &["restartable", "com.twitter.finagle.naming.buoyant.RichConnectionFailedExceptionWithPath"]
             }
             Kind::AttemptTimeout => &["com.twitter.finagle.IndividualRequestTimeoutException"],
@@ -142,6 +150,11 @@ impl Failure {
         Failure::new(Kind::Connect, text)
     }
 
+    pub(crate) fn exhausted(endpoint: SocketAddr, error: &std::io::Error) -> Failure {
+        let text = format!("Unable to establish connection to {endpoint}: this router is out of resources: {error}");
+        Failure::new(Kind::Exhausted, text)
+    }
+
     pub(crate) fn attempt_timeout(limit: Duration, client: &str, endpoint: SocketAddr) -> Failure {
         let text = format!(
             "exceeded {} to {} while waiting for a response for an individual request, excluding retries. {}",
@@ -189,7 +202,7 @@ impl Failure {
             extra.extend_from_slice(b"finagle-http-nack: true\r\nretry-after: 0\r\n");
         } else {
             if !manner.clear_context {
-                let mut encoded = form_encoded(body);
+                let mut encoded = form_encoded(&body[..body.len().min(manner.limits.headers)]);
                 encoded.truncate(manner.limits.headers);
                 write_line(&mut extra, b"l5d-err", &encoded);
             }
@@ -212,11 +225,16 @@ impl Failure {
     }
 }
 
-/// One entry a line; without entries an empty line.
+/// One entry a line; without entries an empty line. Of a long dtab only the beginning: whoever asks for names
+/// that do not exist must not have all of it written each time.
 fn entries(dtab: &Dtab, text: &mut String) {
-    let lines = dtab.entries().iter().map(|entry| format!("  {} => {}", entry.prefix, entry.dst));
+    let all = dtab.entries();
+    let lines = all.iter().take(SHOWN_ENTRIES).map(|entry| format!("  {} => {}", entry.prefix, entry.dst));
     text.push_str(&lines.collect::<Vec<_>>().join("\n"));
     text.push('\n');
+    if all.len() > SHOWN_ENTRIES {
+        text.push_str(&format!("  ... and {} more\n", all.len() - SHOWN_ENTRIES));
+    }
 }
 
 /// A name as a client's label in the original: without its slash.
@@ -285,6 +303,14 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn of_a_long_dtab_the_beginning_is_shown() {
+        let entries = |count: usize| Dtab::read(&"/a=>/b;".repeat(count)).expect("a dtab");
+        let text = |count| Failure::unbound("/svc/web", &entries(count), &Dtab::empty()).text;
+        assert!(text(1000).ends_with("  /a => /b\noverride dtab:\n\n"));
+        assert!(text(1002).ends_with("  /a => /b\n  ... and 2 more\noverride dtab:\n\n"));
     }
 
     #[test]

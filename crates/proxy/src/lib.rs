@@ -20,6 +20,7 @@ mod name;
 mod pool;
 mod record;
 mod request;
+mod room;
 mod router;
 mod server;
 mod service;

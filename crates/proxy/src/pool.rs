@@ -112,6 +112,8 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) enum NoConnection {
     Io(io::Error),
+    /// Something ran out here: file descriptors, ports, memory.
+    Exhausted(io::Error),
     Waiters,
 }
 
@@ -178,6 +180,7 @@ impl Endpoint {
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await;
         let stream = match connected {
             Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if crate::tcp::is_exhausted(&error) => return Err(NoConnection::Exhausted(error)),
             Ok(Err(error)) => return Err(NoConnection::Io(error)),
             Err(_) => return Err(NoConnection::Io(io::ErrorKind::TimedOut.into())),
         };

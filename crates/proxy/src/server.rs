@@ -15,8 +15,10 @@ use crate::metrics::{Connections, Requests, Scope, Statuses};
 use crate::router::Router;
 use crate::settings;
 
-/// After `accept` failed because something ran out, for example file descriptors.
+/// After `accept` failed because something ran out, and while there is no room.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Trouble that lasts is told about this often.
+const TELL_EVERY: u64 = 10_000_000_000;
 
 pub(crate) struct Server {
     pub router: Rc<Router>,
@@ -74,14 +76,30 @@ impl Drop for UnderWay {
 
 /// Takes connections until the listener is dropped.
 pub(crate) async fn accept(server: Rc<Server>, listener: Rc<TcpListener>) {
+    let worker = server.router.worker.clone();
+    let mut told = None;
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => serve(&server, stream, peer),
-            Err(error) => {
-                tracing::warn!(server = %server.settings.address, %error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+        let trouble = if worker.room.is_full() {
+            None
+        } else {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    serve(&server, stream, peer);
+                    continue;
+                }
+                Err(error) => Some(error),
+            }
+        };
+        let now = worker.now();
+        if told.is_none_or(|told| now.saturating_sub(told) >= TELL_EVERY) {
+            told = Some(now);
+            let (server, open, most) = (server.settings.address, worker.room.open(), worker.room.full());
+            match trouble {
+                Some(error) => tracing::warn!(%server, open, most, %error, "cannot accept a connection"),
+                None => tracing::warn!(%server, open, most, "accepting nobody: raise the limit of open files"),
             }
         }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 
@@ -96,5 +114,9 @@ pub(crate) fn accept_rest(server: &Rc<Server>, listener: &TcpListener) {
 fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
     // A connection that ended already has no options to set, and its task notices.
     let _ = stream.set_nodelay(true);
-    tokio::task::spawn_local(connection::serve(server.clone(), stream, peer));
+    let (server, place) = (server.clone(), server.router.worker.room.take());
+    tokio::task::spawn_local(async move {
+        connection::serve(server, stream, peer).await;
+        drop(place);
+    });
 }

@@ -235,6 +235,8 @@ pub struct Server {
     pub timestamp_header: Option<String>,
     /// `addForwardedHeader`
     pub forwarded: Option<Forwarded>,
+    /// From a head's first byte to its last; then 408, and the connection closes. No key of the document.
+    pub head_timeout: Duration,
 }
 
 impl Default for Server {
@@ -246,6 +248,7 @@ impl Default for Server {
             max_call_depth: 1000,
             timestamp_header: None,
             forwarded: None,
+            head_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::Status;
 use crate::directory::Directory;
+use crate::room::Room;
 use crate::settings::{Router, Settings};
 use crate::thread::{self, Command, Part};
 
@@ -92,13 +93,13 @@ pub fn start(
             });
         }
     }
-    let (epoch, seed) = (Instant::now(), fastrand::u64(..));
+    let (epoch, seed, room) = (Instant::now(), fastrand::u64(..), Room::of_process());
     let mut running = Running { servers, routers, workers: Vec::new() };
     for (number, parts) in parts.into_iter().enumerate() {
         let (commands, received) = mpsc::unbounded_channel();
         let shard = registry.shard();
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let seat = thread::Seat { number, workers, shard, epoch, seed, ready };
+        let seat = thread::Seat { number, workers, shard, epoch, seed, room: room.clone(), ready };
         let run = move || thread::run(seat, parts, received);
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run);
         let thread = thread.map_err(|source| StartError::Worker { number, source })?;

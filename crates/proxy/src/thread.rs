@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::directory::Directory;
+use crate::room::Room;
 use crate::router::Router;
 use crate::server::{self, Server};
 use crate::settings;
@@ -52,6 +53,8 @@ pub(crate) struct Seat {
     pub epoch: Instant,
     /// A number of this process, the same for all workers.
     pub seed: u64,
+    /// For clients, shared by all workers.
+    pub room: Arc<Room>,
     /// Told when it runs, or why it does not.
     pub ready: Sender<io::Result<()>>,
 }
@@ -119,6 +122,7 @@ async fn tick(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(if worker.has_deadlines() { TICK } else { IDLE_TICK }).await;
         worker.expire();
+        worker.set_tight(worker.room.is_tight());
     }
 }
 

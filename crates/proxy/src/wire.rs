@@ -16,7 +16,11 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::connection::EARLY;
 use crate::exchange::Exchange;
 use crate::pool::Upstream;
+use crate::worker::{ANSWER, BODY};
 
+/// Parts of a body up to this size are gathered before they are written: a body of a million chunks must not
+/// cost a million writes.
+pub(crate) const CRUMB: usize = 4 * 1024;
 /// Interim answers that are taken before one answer.
 const MAX_INTERIM: usize = 32;
 /// An HTTP/1.0 answer without a length is kept up to this size, to be given one.
@@ -114,9 +118,10 @@ impl Exchange<'_> {
                 Event::Read(read) => read,
                 Event::ClientGone => return Err(Broken::ClientGone),
                 Event::BadBody(error) => return Err(Broken::BadBody(error)),
-                Event::Due => match self.due(attempt_ends) {
+                Event::Due => match self.due(attempt_ends, upstream.life.sent) {
                     Some(broken) => return Err(broken),
                     None => {
+                        self.connection.slot.set(None);
                         self.arm(attempt_ends);
                         continue;
                     }
@@ -226,14 +231,14 @@ impl Exchange<'_> {
     }
 
     /// Why a deadline woke us; `None`: it did not.
-    fn due(&mut self, attempt_ends: Option<u64>) -> Option<Broken> {
+    fn due(&mut self, attempt_ends: Option<u64>, moved: u64) -> Option<Broken> {
         let now = self.connection.worker.now();
         let over = |ends: Option<u64>| ends.is_some_and(|ends| now >= ends);
         if over(self.total_ends()) {
             Some(Broken::TotalTimeout)
         } else if over(attempt_ends) {
             Some(Broken::AttemptTimeout)
-        } else if self.connection.ended {
+        } else if self.connection.ended || (self.is_unwatched() && self.is_abandoned(moved)) {
             Some(Broken::ClientGone)
         } else {
             None
@@ -273,7 +278,7 @@ impl Exchange<'_> {
         {
             return Poll::Ready(event);
         }
-        match self.connection.worker.poll_read(&mut upstream.stream, context) {
+        match self.connection.worker.poll_read_some(&mut upstream.stream, context, ANSWER) {
             Poll::Ready(Ok(read)) => return Poll::Ready(Event::Read(read)),
             Poll::Ready(Err(_)) => return Poll::Ready(Event::Closed),
             Poll::Pending => {}
@@ -281,7 +286,38 @@ impl Exchange<'_> {
         if self.request.is_complete() && self.poll_client(context).is_err() {
             return Poll::Ready(Event::ClientGone);
         }
-        if self.connection.slot.is_due() { Poll::Ready(Event::Due) } else { Poll::Pending }
+        if self.connection.slot.is_due() {
+            return Poll::Ready(Event::Due);
+        }
+        if self.is_unwatched() {
+            self.look_later(upstream.life.sent);
+        }
+        Poll::Pending
+    }
+
+    /// Nothing is read from the client: because the endpoint takes nothing of the body just now or no more at
+    /// all, or because too much came early. Its end does not show then.
+    pub(crate) fn is_unwatched(&self) -> bool {
+        let held_back = self.refuses || self.sent < self.out.len() || self.overflow_sent < self.overflow.len();
+        if self.request.is_complete() { self.connection.carried() >= EARLY } else { held_back }
+    }
+
+    /// Has the task woken after a while, to look for the client; `moved` is what has gone through so far.
+    pub(crate) fn look_later(&mut self, moved: u64) {
+        let when = self.connection.worker.coarse_now() + HALF_CLOSED;
+        self.connection.slot.set_earlier(when);
+        self.looked_at.get_or_insert(moved);
+    }
+
+    /// Looks for a client that nothing is read from: whether it is gone.
+    pub(crate) fn is_abandoned(&mut self, moved: u64) -> bool {
+        let before = self.looked_at.take();
+        match crate::tcp::closed(&self.connection.stream) {
+            Some(crate::tcp::Closed::Entirely) => true,
+            // It may have sent everything: it is believed in as long as something moves.
+            Some(crate::tcp::Closed::Sending) => before == Some(moved),
+            None => false,
+        }
     }
 
     /// Sends the rest of the request. Ready with `None` when it is out, or cannot go out.
@@ -325,7 +361,7 @@ impl Exchange<'_> {
                 return Poll::Ready(None);
             }
             let connection = &mut *self.connection;
-            let read = match connection.worker.poll_read(&mut connection.stream, context) {
+            let read = match connection.worker.poll_read_some(&mut connection.stream, context, BODY) {
                 Poll::Ready(Ok(read)) if read > 0 => read,
                 Poll::Ready(_) => return Poll::Ready(Some(Event::ClientGone)),
                 Poll::Pending => return Poll::Pending,
@@ -346,7 +382,8 @@ impl Exchange<'_> {
             while at < bytes.len() && !self.request.body.is_done() {
                 let run = self.request.body.next(&bytes[at..], Form::Pass)?;
                 let mut data = &bytes[at + run.start..at + run.end];
-                if self.overflow.is_empty() && !data.is_empty() {
+                // Crumbs are written together.
+                if self.overflow.is_empty() && data.len() > CRUMB {
                     // Trouble shows again when the overflow is written.
                     let written = upstream.stream.try_write(data).unwrap_or(0);
                     upstream.sent(written);

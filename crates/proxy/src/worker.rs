@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -18,13 +19,20 @@ use tokio::net::TcpStream;
 
 use crate::connection::Parser;
 use crate::record::Sampler;
+use crate::room::Room;
 use crate::thread::Seat;
 
 /// One read takes at most this much, whatever the connection.
 pub(crate) const READ: usize = 128 * 1024;
+/// Of a body that is on its way so much is read at once: what the other side does not take must be kept.
+pub(crate) const BODY: usize = 64 * 1024;
+/// An answer's head, and as much of its body.
+pub(crate) const ANSWER: usize = BODY + 4 * 1024;
+/// The same when the other side was found to be slow.
+pub(crate) const SLOW_BODY: usize = 16 * 1024;
 /// Output buffers kept for the next exchange, and the largest that is kept.
 const SPARE: usize = 256;
-const SPARE_BYTES: usize = 64 * 1024;
+pub(crate) const SPARE_BYTES: usize = 16 * 1024;
 const NEVER: u64 = u64::MAX;
 
 pub(crate) struct Worker {
@@ -39,12 +47,24 @@ pub(crate) struct Worker {
     pub sampler: Sampler,
     /// How long work that is no request held the worker up, in microseconds at a time.
     pub pauses: Stat,
+    /// For clients, shared by all workers.
+    pub room: Arc<Room>,
     buffer: RefCell<Box<[u8]>>,
     spare: RefCell<Vec<Vec<u8>>>,
     slots: RefCell<Slots>,
-    draining: Cell<bool>,
+    mood: Cell<Mood>,
     epoch: Instant,
     coarse: Cell<u64>,
+}
+
+/// How idle clients are looked upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Patient,
+    /// There is little room: who is idle, or slow with a head, is sent away after a while.
+    Tight,
+    /// Who is idle is sent away, and answers say that it is the last.
+    Draining,
 }
 
 /// What can be woken: a deadline and a waker per connection.
@@ -72,10 +92,11 @@ impl Worker {
             response: RefCell::default(),
             sampler: Sampler::default(),
             pauses: seat.shard.stat(&["worker", "pause_us"]),
+            room: seat.room.clone(),
             buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             spare: RefCell::default(),
             slots: RefCell::default(),
-            draining: Cell::new(false),
+            mood: Cell::new(Mood::Patient),
             epoch: seat.epoch,
             coarse: Cell::new(0),
         })
@@ -95,12 +116,32 @@ impl Worker {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.mood.get() == Mood::Draining
+    }
+
+    pub(crate) fn mood(&self) -> Mood {
+        self.mood.get()
     }
 
     /// Idle connections close, and answers from now on say so.
     pub(crate) fn drain(&self) {
-        self.draining.set(true);
+        self.mood.set(Mood::Draining);
+        self.wake_all();
+    }
+
+    /// There is little room, or enough again.
+    pub(crate) fn set_tight(&self, is_tight: bool) {
+        match (self.mood.get(), is_tight) {
+            (Mood::Patient, true) => {
+                self.mood.set(Mood::Tight);
+                self.wake_all();
+            }
+            (Mood::Tight, false) => self.mood.set(Mood::Patient),
+            _ => {}
+        }
+    }
+
+    fn wake_all(&self) {
         let wakers = self.slots.borrow().wakers.clone();
         wakers.into_iter().flatten().for_each(Waker::wake);
     }

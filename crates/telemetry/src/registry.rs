@@ -4,7 +4,7 @@
 //! Life of a series: resolved → counted → its handles dropped (a counter's value is folded into the
 //! series, a gauge disappears) → [`Registry::prune`]d with its subtree.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +43,7 @@ pub struct Registry {
 struct Inner {
     limits: Limits,
     shards: Mutex<Vec<Arc<Series>>>,
-    children: Mutex<HashMap<Key, HashSet<String>>>,
+    children: Mutex<BTreeMap<Key, HashSet<String>>>,
     /// Names that were resolved as [`OVERFLOW`].
     overflowed: AtomicU64,
     windows: Mutex<Windows>,
@@ -69,7 +69,7 @@ struct Entry {
 #[derive(Default)]
 struct Windows {
     started: Option<Duration>,
-    states: HashMap<Key, Window>,
+    states: BTreeMap<Key, Window>,
 }
 
 #[derive(Default)]
@@ -143,18 +143,20 @@ impl Registry {
     pub fn prune(&self, prefix: &[&str]) -> bool {
         let key = key_of(prefix.iter().copied());
         let shards = locked(&self.inner.shards).clone();
-        let alive = shards
-            .iter()
-            .any(|shard| locked(shard).iter_mut().any(|(path, entry)| under(path, &key) && entry.is_held()));
+        // A stranger can have a worker prune with every request: what it costs must not depend on all there is.
+        let alive = shards.iter().any(|shard| {
+            let mut series = locked(shard);
+            series.range_mut(key.clone()..).take_while(|(path, _)| under(path, &key)).any(|(_, entry)| entry.is_held())
+        });
         if alive {
             return false;
         }
         for shard in &shards {
-            locked(shard).retain(|path, entry| !under(path, &key) || entry.is_held());
+            remove(&mut locked(shard), &key, |entry| !entry.is_held());
         }
-        locked(&self.inner.windows).states.retain(|path, _| !under(path, &key));
+        remove(&mut locked(&self.inner.windows).states, &key, |_| true);
         let mut children = locked(&self.inner.children);
-        children.retain(|path, _| !under(path, &key));
+        remove(&mut children, &key, |_| true);
         if let Some((parent, child)) = key.rsplit_once(SEPARATOR)
             && let Some(siblings) = children.get_mut(parent)
         {
@@ -371,6 +373,16 @@ fn key_of<'a>(elements: impl Iterator<Item = &'a str>) -> Key {
 }
 
 /// Whether `path` is `prefix` or below it.
+/// Removes what of a subtree `may_go`, without a look at the rest: a subtree's keys stand together, because
+/// nothing sorts before the separator.
+fn remove<T>(map: &mut BTreeMap<Key, T>, key: &str, mut may_go: impl FnMut(&mut T) -> bool) {
+    let subtree = map.range_mut(key.to_owned()..).take_while(|(path, _)| under(path, key));
+    let going = subtree.filter_map(|(path, value)| may_go(value).then(|| path.clone())).collect::<Vec<_>>();
+    for path in going {
+        map.remove(&path);
+    }
+}
+
 fn under(path: &str, prefix: &str) -> bool {
     match path.strip_prefix(prefix) {
         Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with(SEPARATOR),

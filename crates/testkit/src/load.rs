@@ -16,6 +16,17 @@ pub struct Report {
     pub failures: Vec<String>,
     /// How often each answer's class (by `classify`) was seen.
     pub answers: BTreeMap<String, u64>,
+    /// What each request took, its connection included; sorted.
+    pub took: Vec<Duration>,
+}
+
+impl Report {
+    /// All but this share of requests took no longer, `0.01` for p99.
+    #[must_use]
+    pub fn but(&self, share: f64) -> Duration {
+        let at = (self.took.len() as f64 * (1.0 - share)) as usize;
+        self.took.get(at.min(self.took.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
 }
 
 /// Callers at work.
@@ -56,10 +67,12 @@ impl Load {
             let report = caller.join().expect("a caller does not panic");
             total.requests += report.requests;
             total.failures.extend(report.failures);
+            total.took.extend(report.took);
             for (class, count) in report.answers {
                 *total.answers.entry(class).or_default() += count;
             }
         }
+        total.took.sort();
         total
     }
 }
@@ -70,7 +83,9 @@ fn caller(plan: &Plan, keeps: bool, stop: &AtomicBool) -> Report {
     let mut kept: Option<Connection> = None;
     while !stop.load(Ordering::Relaxed) {
         report.requests += 1;
+        let began = Instant::now();
         let result = once(plan, keeps, &mut kept);
+        report.took.push(began.elapsed());
         match result {
             Ok(class) => *report.answers.entry(class).or_default() += 1,
             Err(error) => {

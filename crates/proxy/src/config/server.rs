@@ -92,6 +92,7 @@ pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Se
             .map_or(default.max_call_depth, |depth| usize::try_from(depth).unwrap_or(usize::MAX)),
         timestamp_header: keys.timestamp_header,
         forwarded,
+        head_timeout: default.head_timeout,
     })
 }
 
