@@ -69,7 +69,7 @@ impl Eq for Key {}
 impl std::hash::Hash for Key {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.path.hash(state);
-        self.local.entries().len().hash(state);
+        self.local.len().hash(state);
     }
 }
 

@@ -1,13 +1,12 @@
 //! The delegation table: ordered entries `prefix => tree`; the last entry that matches wins.
 
 use std::{
-    collections::HashMap,
     fmt,
     str::FromStr,
     sync::{Arc, OnceLock},
 };
 
-use crate::{Label, NameTree, ParseError, Path, parser::Parser, path::show_label};
+use crate::{Label, NameTree, ParseError, Path, changes, index::Index, parser::Parser, path::show_label};
 
 /// One element of a prefix.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -94,51 +93,17 @@ pub struct Dtab {
 }
 
 struct Table {
-    entries: Vec<Dentry>,
+    /// A large table and what was put behind it: not copied together for one request.
+    halves: Option<(Dtab, Dtab)>,
+    /// Those of a table with halves are copied when somebody wants them all.
+    entries: OnceLock<Vec<Dentry>>,
     index: OnceLock<Index>,
-}
-
-/// Entry numbers by what their prefix begins with, so that a lookup in a large table reads only
-/// entries that can match: those with the path's first two labels, those with its first label and
-/// then a `*` or nothing, and those that begin with `*` or are `/`.
-#[derive(Default)]
-struct Index {
-    first_two: HashMap<(Label, Label), Vec<usize>>,
-    first: HashMap<Label, Vec<usize>>,
-    any: Vec<usize>,
 }
 
 /// Below this number of entries reading them all is cheaper than an index.
 const INDEX_FROM: usize = 16;
-
-impl Index {
-    fn of(entries: &[Dentry]) -> Index {
-        let mut index = Index::default();
-        for (number, entry) in entries.iter().enumerate() {
-            match entry.prefix.elems() {
-                [Elem::Label(first), Elem::Label(second), ..] => {
-                    index.first_two.entry((first.clone(), second.clone())).or_default().push(number)
-                }
-                [Elem::Label(first), ..] => index.first.entry(first.clone()).or_default().push(number),
-                _ => index.any.push(number),
-            }
-        }
-        index
-    }
-
-    /// Numbers of the entries that may match, in order.
-    fn candidates(&self, path: &Path) -> Vec<usize> {
-        let mut numbers = self.any.clone();
-        if let [first, rest @ ..] = path.labels() {
-            numbers.extend(self.first.get(first).into_iter().flatten());
-            if let [second, ..] = rest {
-                numbers.extend(self.first_two.get(&(first.clone(), second.clone())).into_iter().flatten());
-            }
-        }
-        numbers.sort_unstable();
-        numbers
-    }
-}
+/// From this number on, a table is shared with those that it is part of.
+const SHARED_FROM: usize = 256;
 
 impl Dtab {
     pub fn empty() -> Dtab {
@@ -146,7 +111,7 @@ impl Dtab {
     }
 
     pub fn new(entries: Vec<Dentry>) -> Dtab {
-        Dtab { table: Arc::new(Table { entries, index: OnceLock::new() }) }
+        Dtab { table: Arc::new(Table { halves: None, entries: entries.into(), index: OnceLock::new() }) }
     }
 
     pub fn read(text: &str) -> Result<Dtab, ParseError> {
@@ -154,11 +119,29 @@ impl Dtab {
     }
 
     pub fn entries(&self) -> &[Dentry] {
-        &self.table.entries
+        self.table.entries.get_or_init(|| match &self.table.halves {
+            Some((first, second)) => first.entries().iter().chain(second.entries()).cloned().collect(),
+            None => Vec::new(),
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        match &self.table.halves {
+            Some((first, second)) => first.len() + second.len(),
+            None => self.entries().len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.table.entries.is_empty()
+        self.len() == 0
+    }
+
+    /// The entry that wins over all others.
+    pub fn last(&self) -> Option<&Dentry> {
+        match &self.table.halves {
+            Some((first, second)) => second.last().or_else(|| first.last()),
+            None => self.entries().last(),
+        }
     }
 
     /// Whether both are clones of one table: cheap, and never true of tables that differ.
@@ -166,24 +149,47 @@ impl Dtab {
         Arc::ptr_eq(&self.table, &other.table)
     }
 
-    /// `self`'s entries, then `more`'s, which therefore win.
+    /// `self`'s entries, then `more`'s, which therefore win. Costs no more than the smaller of a large and a
+    /// small one.
     pub fn concat(&self, more: &Dtab) -> Dtab {
         match (self.is_empty(), more.is_empty()) {
-            (true, _) => more.clone(),
-            (_, true) => self.clone(),
-            _ => Dtab::new(self.entries().iter().chain(more.entries()).cloned().collect()),
+            (true, _) => return more.clone(),
+            (_, true) => return self.clone(),
+            _ => {}
         }
+        let halves = if self.len() + more.len() < SHARED_FROM {
+            return Dtab::new(self.entries().iter().chain(more.entries()).cloned().collect());
+        } else if let Some((first, second)) = &self.table.halves
+            && second.len() < SHARED_FROM
+        {
+            (first.clone(), second.concat(more))
+        } else {
+            (self.clone(), more.clone())
+        };
+        Dtab { table: Arc::new(Table { halves: Some(halves), entries: OnceLock::new(), index: OnceLock::new() }) }
     }
 
     /// The entries that match, with their place in the table, last first: the order in which they count.
     pub fn matching(&self, path: &Path) -> Vec<(usize, &Dentry)> {
-        let entries = self.entries();
-        let keep = |number: usize| Some((number, &entries[number])).filter(|(_, entry)| entry.prefix.matches(path));
-        if entries.len() < INDEX_FROM {
-            return (0..entries.len()).rev().filter_map(keep).collect();
+        if let Some((first, second)) = &self.table.halves {
+            let behind = first.len();
+            let mut found: Vec<_> =
+                second.matching(path).into_iter().map(|(place, entry)| (behind + place, entry)).collect();
+            found.extend(first.matching(path));
+            return found;
         }
-        let index = self.table.index.get_or_init(|| Index::of(entries));
-        index.candidates(path).into_iter().rev().filter_map(keep).collect()
+        let entries = self.entries();
+        if entries.len() < INDEX_FROM {
+            let all = entries.iter().enumerate().rev();
+            return all.filter(|(_, entry)| entry.prefix.matches(path)).collect();
+        }
+        let index = self.table.index.get_or_init(|| Index::of(entries.iter().map(|entry| &entry.prefix)));
+        index.matching(path).into_iter().map(|number| (number as usize, &entries[number as usize])).collect()
+    }
+
+    /// Prefixes such that `new` says the same as `self` for every path that begins with none of them.
+    pub fn changed(&self, new: &Dtab) -> Vec<Prefix> {
+        if self.is_same(new) { Vec::new() } else { changes::changed(self, new) }
     }
 
     /// One rewriting step; `Neg` where nothing matches.
@@ -214,7 +220,15 @@ impl Dtab {
 
 impl PartialEq for Dtab {
     fn eq(&self, other: &Dtab) -> bool {
-        Arc::ptr_eq(&self.table, &other.table) || self.entries() == other.entries()
+        if Arc::ptr_eq(&self.table, &other.table) {
+            return true;
+        }
+        match (&self.table.halves, &other.table.halves) {
+            (Some((first, second)), Some((other_first, other_second))) if first.len() == other_first.len() => {
+                first == other_first && second == other_second
+            }
+            _ => self.len() == other.len() && self.entries() == other.entries(),
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 //! No IO, no clock, no randomness, no serde: JSON shapes live at the edges.
 //! Behaviour: Finagle 21.4 as Linkerd 1.7.5 uses it; error texts are part of the contract.
 
+mod changes;
 mod dtab;
 mod error;
+mod index;
 mod matcher;
 mod parser;
 mod path;

@@ -114,6 +114,54 @@ proptest! {
         prop_assert_eq!(got, wanted);
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    #[test]
+    fn tables_put_together_answer_as_one(parts in vec(dtab(0..30), 1..4), large in dtab(0..3), path in path()) {
+        // Repeated, so that it is large enough to be shared instead of copied.
+        let base: Vec<Dentry> = parts[0].entries().iter().cycle().take(if parts[0].is_empty() { 0 } else { 300 }).cloned().collect();
+        let all: Vec<Dentry> = std::iter::once(base.as_slice()).chain(parts[1..].iter().map(Dtab::entries))
+            .chain([large.entries()]).flatten().cloned().collect();
+        let whole = parts[1..].iter().chain([&large]).fold(Dtab::new(base), |dtab, more| dtab.concat(more));
+        let flat = Dtab::new(all);
+        let places = |dtab: &Dtab| dtab.matching(&path).into_iter().map(|(place, _)| place).collect::<Vec<_>>();
+        prop_assert_eq!(places(&whole), places(&flat));
+        prop_assert_eq!(whole.lookup(&path), flat.lookup(&path));
+        prop_assert_eq!((whole.len(), whole.last()), (flat.len(), flat.last()));
+        prop_assert_eq!(&whole, &flat);
+        prop_assert_eq!(whole.to_string(), flat.to_string());
+    }
+
+    #[test]
+    fn what_no_changed_entry_begins_means_what_it_meant(
+        old in dtab(0..90), edits in vec((any::<prop::sample::Index>(), 0u8..4, dtab(1..2)), 0..6), path in path(),
+    ) {
+        let mut entries = old.entries().to_vec();
+        for (place, what, fresh) in edits {
+            let place = if entries.is_empty() { 0 } else { place.index(entries.len()) };
+            match what {
+                0 if !entries.is_empty() => drop(entries.remove(place)),
+                1 if !entries.is_empty() => entries[place] = fresh.entries()[0].clone(),
+                2 if !entries.is_empty() => {
+                    let moved = entries.remove(place);
+                    entries.insert(0, moved);
+                }
+                _ => entries.insert(place, fresh.entries()[0].clone()),
+            }
+        }
+        let new = Dtab::new(entries);
+        if !old.changed(&new).iter().any(|prefix| prefix.matches(&path)) {
+            prop_assert_eq!(old.lookup(&path), new.lookup(&path));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn hostile_text_is_an_error_and_no_more(text in "[/a*=>;|&()!~$#\\\\x0-9. é\n]{0,40}") {
         let _ = Path::read(&text);
@@ -146,4 +194,49 @@ fn a_lookup_in_two_hundred_thousand_entries_does_not_read_them_all() {
     }
     // Reading all would be two thousand million comparisons.
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+/// As the default identifier makes them: what tells them apart comes late.
+#[test]
+fn neither_a_long_common_beginning_nor_a_wildcard_makes_a_lookup_slow() {
+    let entry = |n: usize| match n % 10 {
+        0 => Dentry::read(&format!("/http/1.1/*/s{n} => /srv/any{n}")).unwrap(),
+        _ => Dentry::read(&format!("/http/1.1/GET/s{n} => /srv/s{n}")).unwrap(),
+    };
+    let dtab = Dtab::new((0..50_000).map(entry).collect());
+    let local = Dtab::read("/http/1.1/GET/s40 => /local").unwrap();
+    let path = |n: usize| Path::read(&format!("/http/1.1/GET/s{n}/x")).unwrap();
+    dtab.lookup(&path(0));
+    let begin = Instant::now();
+    for number in (0..50_000).step_by(20) {
+        let shown = dtab.concat(&local).lookup(&path(number)).to_string();
+        let expected = format!("/srv/any{number}/x");
+        assert_eq!(shown, if number == 40 { format!("/local/x | {expected}") } else { expected });
+        assert_eq!(dtab.lookup(&path(number + 1)).to_string(), format!("/srv/s{}/x", number + 1));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn of_a_large_table_only_what_differs_has_changed() {
+    let entries = || (0..5_000).map(|n| Dentry::read(&format!("/svc/s{n} => /srv/s{n}")).unwrap()).collect::<Vec<_>>();
+    let old = Dtab::new(entries());
+    let changed = |new: Vec<Dentry>| {
+        let mut shown: Vec<String> = old.changed(&Dtab::new(new)).iter().map(Prefix::to_string).collect();
+        shown.sort();
+        shown.dedup();
+        shown
+    };
+    assert_eq!(changed(entries()), Vec::<String>::new());
+    let mut edited = entries();
+    edited[7] = Dentry::read("/svc/s7 => /srv/other").unwrap();
+    edited[4_000] = Dentry::read("/svc/*/x => /srv/other").unwrap();
+    assert_eq!(changed(edited), ["/svc/*/x", "/svc/s4000", "/svc/s7"]);
+    let mut moved = entries();
+    let first = moved.remove(3);
+    moved.insert(3_000, first);
+    moved.remove(3_500);
+    moved.insert(10, Dentry::read("/svc => !").unwrap());
+    moved.push(Dentry::read("/svc => !").unwrap());
+    assert_eq!(changed(moved), ["/svc", "/svc/s3", "/svc/s3500"]);
 }

@@ -61,8 +61,8 @@ impl Eq for BindKey {}
 impl Hash for BindKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.path.hash(state);
-        self.local.entries().len().hash(state);
-        if let Some(last) = self.local.entries().last() {
+        self.local.len().hash(state);
+        if let Some(last) = self.local.last() {
             last.prefix.hash(state);
         }
     }

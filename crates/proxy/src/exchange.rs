@@ -9,6 +9,7 @@
 //! One task does all of it. What must outlive a wait is in [`Exchange`]; heads live in the worker's
 //! parsers and are used only between two waits.
 
+use std::mem;
 use std::time::Duration;
 
 use balance::{Backoffs, Outcome};
@@ -163,7 +164,8 @@ impl<'a> Exchange<'a> {
 
     /// The usual end: the first that comes is the answer's head, and all of the answer can be passed on.
     #[inline]
-    pub(crate) fn settle(&mut self, mut flight: Flight, event: Event) -> Settled {
+    pub(crate) fn settle(&mut self, flight: &mut Option<Flight>, event: Event) -> Settled {
+        let Some(mut flight) = flight.take() else { return Settled::Begin };
         let Event::Read(read @ 1..) = event else {
             return Settled::Unclear(Box::new((flight, event)));
         };
@@ -187,8 +189,10 @@ impl<'a> Exchange<'a> {
 
     /// Counts what was exchanged, and gives the connection back.
     #[inline]
-    pub(crate) fn conclude(self, end: &End) {
-        let Exchange { connection, request, out, overflow, record, .. } = self;
+    pub(crate) fn conclude(&mut self, end: &End) {
+        let (out, overflow) = (mem::take(&mut self.out), mem::take(&mut self.overflow));
+        let record = mem::take(&mut self.record);
+        let Exchange { connection, request, .. } = self;
         let (server, worker) = (&connection.server, &connection.worker);
         let (service, started) = (&request.name.service, request.started);
         connection.slot.set(None);

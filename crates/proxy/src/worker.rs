@@ -211,17 +211,21 @@ impl Worker {
 }
 
 impl Slot {
-    /// Takes a place for the task that `waker` wakes; it must stay that task's waker.
-    pub(crate) fn new(worker: &Rc<Worker>, waker: Waker) -> Slot {
+    /// Takes a place; nobody is woken before [`Slot::wake`] says whom.
+    pub(crate) fn new(worker: &Rc<Worker>) -> Slot {
         let mut slots = worker.slots.borrow_mut();
         let index = slots.free.pop().unwrap_or_else(|| {
             slots.deadlines.push(NEVER);
             slots.wakers.push(None);
             slots.wakers.len() - 1
         });
-        slots.wakers[index] = Some(waker);
         slots.deadlines[index] = NEVER;
         Slot { worker: worker.clone(), index }
+    }
+
+    /// The task that is woken; it must stay that task's waker.
+    pub(crate) fn wake(&self, waker: &Waker) {
+        self.worker.slots.borrow_mut().wakers[self.index] = Some(waker.clone());
     }
 
     /// Whether its deadline has passed.

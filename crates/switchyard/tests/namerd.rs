@@ -32,7 +32,11 @@ fn documents_are_refused_by_file_key_and_what_to_do() {
         (http.to_owned(), &["storage: 'storage' field is required", "io.switchyard.sqlite"]),
         (
             format!("{http}storage: {{kind: io.l5d.zk}}\n"),
-            &["storage.kind: the storage `io.l5d.zk` is not supported yet", "use io.l5d.k8s, io.switchyard.sqlite", "(line 2)"],
+            &[
+                "storage.kind: the storage `io.l5d.zk` is not supported yet",
+                "use io.l5d.k8s, io.switchyard.sqlite",
+                "(line 2)",
+            ],
         ),
         (format!("{http}storage: {{kind: nope}}\n"), &["unknown storage `nope`"]),
         (format!("{http}storage: {{kind: io.switchyard.sqlite}}\n"), &["storage: missing field `path`"]),
