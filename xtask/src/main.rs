@@ -13,7 +13,7 @@ const USAGE: &str = "\
 usage: cargo xtask test [FILTER…]
        cargo xtask bench …
 
-Sets up what the tests need (git, chromium), builds all tests and runs them. With FILTERs, runs
+Sets up what the tests need (git, chromium, a Kubernetes control plane), builds all tests and runs them. With FILTERs, runs
 only tests whose name contains one of them. `bench` measures the router beside other proxies;
 `cargo xtask bench --help` says how.
 ";

@@ -19,10 +19,33 @@ const NEEDS: &[Need] = &[
         programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
         package: "chromium",
     },
+    Need { what_for: "the Kubernetes of the tests makes its certificates", programs: &["openssl"], package: "openssl" },
+    Need { what_for: "the Kubernetes of the tests is waited for", programs: &["curl"], package: "curl" },
 ];
 
 /// Sees to it that everything is there, or says exactly what is not.
 pub fn set_up() -> anyhow::Result<()> {
+    programs()?;
+    kubernetes()
+}
+
+/// A Kubernetes control plane, compiled from Go modules once per machine; does nothing where it is there.
+fn kubernetes() -> anyhow::Result<()> {
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("kube/build");
+    let status = Command::new(&build).status().with_context(|| format!("cannot start {}", build.display()))?;
+    if !status.success() {
+        bail!(
+            "the tests need a Kubernetes control plane, which {} builds (it ended with {status}, see above).\n\
+             It needs Go 1.24 or newer, once: https://go.dev/dl, for instance\n  \
+             curl -L https://go.dev/dl/go1.26.0.linux-amd64.tar.gz | sudo tar -C /usr/local -xz && \
+             export PATH=\"$PATH:/usr/local/go/bin\"",
+            build.display()
+        );
+    }
+    Ok(())
+}
+
+fn programs() -> anyhow::Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| find(need.programs).is_none()).collect();
     if missing.is_empty() {
         return Ok(());

@@ -106,9 +106,14 @@ impl ControlPlane {
     }
 
     pub fn try_kubectl(&self, arguments: &[&str], stdin: &str) -> Finished {
+        run(&mut self.kubectl_command(arguments), stdin.as_bytes())
+    }
+
+    /// `kubectl ARGUMENTS` as the administrator, to be started.
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
-        run(&mut command, stdin.as_bytes())
+        command
     }
 
     /// Creates or changes objects, which may be several (a `List`).

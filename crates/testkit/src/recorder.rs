@@ -1,7 +1,7 @@
 //! A server that records each request and answers with a script, or passes it on.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use crate::http::{Answer, Connection, Request};
@@ -37,7 +37,12 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn start(reply: Reply) -> Recorder {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Recorder::start_on(Ipv4Addr::LOCALHOST.into(), reply)
+    }
+
+    /// On another address of this machine.
+    pub fn start_on(ip: IpAddr, reply: Reply) -> Recorder {
+        let listener = TcpListener::bind((ip, 0)).expect("a free port");
         let authority = listener.local_addr().expect("bound").to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (reply, record) = (Arc::new(reply), requests.clone());
