@@ -44,8 +44,8 @@ impl ControlPlane {
         let directory = tempfile::Builder::new().prefix("kube").tempdir_in("/tmp").expect("a directory in /tmp");
         let state = directory.path().join("s");
         let end = Command::new("sh")
-            .args(["-c", "cat >/dev/null; exec \"$0\" \"$1\""])
-            .args([&scripts().join("down"), &state])
+            .args(["-c", "cat >/dev/null; \"$0\" \"$1\"; rm -rf \"$2\""])
+            .args([scripts().join("down").as_path(), &state, directory.path()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

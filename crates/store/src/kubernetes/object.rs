@@ -27,6 +27,8 @@ use crate::{Action, Revision, Version, revision::to_millis};
 
 pub(super) const GROUP_VERSION: &str = "l5d.io/v1alpha1";
 pub(super) const KIND: &str = "DTab";
+/// Who writes, for the API server.
+pub(super) const MANAGER: &str = "switchyard";
 const REVISION: &str = "l5d.io/revision";
 const HISTORY: &str = "l5d.io/history";
 /// For `kubectl get dtabs`.
@@ -97,6 +99,8 @@ pub(super) fn revision(object: &DynamicObject) -> Result<Revision, String> {
         return Ok(revision);
     }
     let managers = object.metadata.managed_fields.iter().flatten();
+    // What we write carries its annotation; this is another's.
+    let managers = managers.filter(|manager| manager.manager.as_deref() != Some(MANAGER));
     let last = managers.filter_map(|manager| Some((manager.time.as_ref()?.0, manager.manager.clone()))).max();
     let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let (time, author) = last.map_or((created, None), |(time, author)| (Some(time), author));

@@ -10,8 +10,14 @@ use kubernetes::{Cluster, Error, Resource};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::object::MANAGER;
+
 /// An answer must be there within this time.
 const WITHIN: Duration = Duration::from_secs(10);
+
+fn by_us() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -52,7 +58,7 @@ impl Requests {
         object: &T,
     ) -> Result<T, Error> {
         let body = serde_json::to_vec(object).map_err(|error| self.unreadable(resource, &error))?;
-        self.send("create", resource, self.at(resource).create(&PostParams::default(), body)).await
+        self.send("create", resource, self.at(resource).create(&by_us(), body)).await
     }
 
     /// By the resource version that the object carries.
@@ -63,7 +69,7 @@ impl Requests {
         object: &T,
     ) -> Result<T, Error> {
         let body = serde_json::to_vec(object).map_err(|error| self.unreadable(resource, &error))?;
-        self.send("update", resource, self.at(resource).replace(name, &PostParams::default(), body)).await
+        self.send("update", resource, self.at(resource).replace(name, &by_us(), body)).await
     }
 
     pub(super) async fn delete(
