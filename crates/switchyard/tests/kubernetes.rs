@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{LIMIT, switchyard};
 use serde_json::{Value, json};
-use testkit::http::{self, Answer};
+use testkit::http::{self, Answer, Connection, Request};
 use testkit::kube::ControlPlane;
 use testkit::load::{Load, Plan};
 use testkit::process::{self, Process};
@@ -142,10 +142,19 @@ fn slice(service: &str, backend: &Recorder) -> Value {
     })
 }
 
+fn ask(url: &str, host: &str) -> Answer {
+    let (authority, target) = http::split(url);
+    let headers = [("Host", host), ("Connection", "close")];
+    Connection::open(authority)
+        .unwrap()
+        .send(&Request { method: "GET", target, headers: &headers, body: None })
+        .unwrap()
+}
+
 #[track_caller]
 fn answers(url: &str, host: &str, expected: &str) {
     until(expected, LIMIT, || {
-        let answer = http::request("GET", url, &[("Host", host)], None).unwrap();
+        let answer = ask(url, host);
         if answer.text() == expected { Ok(()) } else { Err(format!("{} {}", answer.status, answer.text())) }
     });
 }
@@ -207,7 +216,7 @@ fn requests_follow_the_cluster_and_none_fails_while_its_api_server_is_away() {
     let admin = format!("http://{}", after(&router, "admin on "));
     answers(&outgoing, "world", "world one");
     answers(&format!("{ingress}/two/x?y"), "shop.test", "world two");
-    let nobody = http::request("GET", &format!("{ingress}/other"), &[("Host", "shop.test")], None).unwrap();
+    let nobody = ask(&format!("{ingress}/other"), "shop.test");
     assert_eq!(nobody.status, 400, "{}", nobody.text());
     assert!(nobody.text().contains("no ingress rule matches"), "{}", nobody.text());
     // By another hand, and seen by the router.
