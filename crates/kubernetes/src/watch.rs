@@ -127,6 +127,17 @@ impl Watch {
         Error { verb, resource: self.resource.shown().into(), namespace: self.namespace.clone(), problem }
     }
 
+    /// Lists once in a while until that works; tells nobody of its failures.
+    pub async fn wait_until_listed<K: Clone + DeserializeOwned>(&self) -> List<K> {
+        loop {
+            tokio::time::sleep(self.cluster.patience().window).await;
+            if let Ok(list) = self.pages().await {
+                self.confirm();
+                return list;
+            }
+        }
+    }
+
     /// One request within the time for answers.
     async fn call<T>(
         &self,

@@ -1,6 +1,6 @@
 //! The reference vectors of the HTTP/1.1 router, each on a fresh router over real sockets.
 //!
-//! Cases of other protocols, of what is not built (`io.l5d.ingress`), and of the config document (which
+//! Cases of other protocols, of `io.l5d.ingress` (whose rules `discovery` tests), and of the config document (which
 //! `tests/config.rs` reads) are left out by name; everything else must hold, but for [`DIFFERENT`].
 
 mod common;

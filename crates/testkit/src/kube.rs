@@ -90,6 +90,11 @@ impl ControlPlane {
         file
     }
 
+    /// The certificate of its authority.
+    pub fn authority(&self) -> PathBuf {
+        self.state().join("pki/ca.crt")
+    }
+
     /// Where the API server listens.
     pub fn address(&self) -> SocketAddr {
         let text = fs::read_to_string(self.kubeconfig()).expect("a kubeconfig");

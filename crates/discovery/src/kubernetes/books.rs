@@ -1,6 +1,9 @@
 //! The books of one cluster: one watch for each namespace and kind of object that somebody reads.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use kubernetes::{
     Cluster, Resource, Watch,
@@ -22,27 +25,57 @@ pub(crate) struct Books {
     pub(crate) cluster: Cluster,
     backends: Shared<Arc<str>, (), Book<AllBackends>>,
     services: Shared<Arc<str>, (), Book<Services>>,
+    open: Arc<AtomicUsize>,
+}
+
+/// Watches of one process on one cluster: names that callers make up must not open more than that.
+const MOST_OPEN: usize = 2000;
+
+/// Counts a watch for as long as it lives.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: &Arc<AtomicUsize>) -> Open {
+        count.fetch_add(1, Ordering::Relaxed);
+        Open(count.clone())
+    }
+
+    fn is_too_many(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > MOST_OPEN
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Books {
     /// # Panics
     /// Outside a tokio runtime.
     pub(crate) fn new(cluster: Cluster) -> Books {
-        Books { cluster, backends: Shared::new(), services: Shared::new() }
+        Books { cluster, backends: Shared::new(), services: Shared::new(), open: Arc::default() }
     }
 
     /// Both must be names that Kubernetes would accept (`is_name`).
     pub(crate) fn backends(&self, namespace: &str, service: &str) -> Live<Option<Arc<Backends>>> {
         let namespace: Arc<str> = namespace.into();
         let cluster = self.cluster.clone();
-        let (open, fed) = self.backends.get(namespace.clone(), |fed| feed_backends(cluster, namespace, fed));
+        let (open, fed) = self.backends.get(namespace.clone(), |fed| {
+            let counted = Open::new(&self.open);
+            feed_backends(cluster, namespace, fed, counted)
+        });
         fed.extra.read(service).keeping(Arc::new(open))
     }
 
     pub(crate) fn service(&self, namespace: &str, service: &str) -> Live<Option<Arc<Service>>> {
         let namespace: Arc<str> = namespace.into();
         let cluster = self.cluster.clone();
-        let (open, fed) = self.services.get(namespace.clone(), |fed| feed_services(cluster, namespace, fed));
+        let (open, fed) = self.services.get(namespace.clone(), |fed| {
+            let counted = Open::new(&self.open);
+            feed_services(cluster, namespace, fed, counted)
+        });
         fed.extra.read(service).keeping(Arc::new(open))
     }
 
@@ -61,9 +94,16 @@ impl Books {
     }
 }
 
+fn too_many() -> Arc<str> {
+    format!("more than {MOST_OPEN} watches on one cluster: names are looked up in too many namespaces").into()
+}
+
 /// Slices, if the cluster has them and lets us; else Endpoints.
-async fn feed_backends(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), Book<AllBackends>>>) {
+async fn feed_backends(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), Book<AllBackends>>>, open: Open) {
     let book = &fed.extra;
+    if open.is_too_many() {
+        return book.refuse(too_many());
+    }
     let slices = Watch::new(&cluster, Resource::ENDPOINT_SLICES, &namespace, &book.report);
     let mut backoff = slices.backoff();
     loop {
@@ -73,7 +113,12 @@ async fn feed_backends(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), B
                 let endpoints = Watch::new(&cluster, Resource::ENDPOINTS, &namespace, &book.report);
                 if let Ok(list) = endpoints.list::<Endpoints>().await {
                     tracing::warn!(%namespace, "using endpoints (deprecated): {error}");
-                    return endpoints.follow(list, |event| book.change(|all| all.apply(event))).await;
+                    let list = tokio::select! {
+                        () = endpoints.follow(list, |event| book.change(|all| all.apply(event))) => return,
+                        list = slices.wait_until_listed::<EndpointSlice>() => list,
+                    };
+                    tracing::info!(%namespace, "using slices now");
+                    return slices.follow(list, |event| book.change(|all| all.apply(event))).await;
                 }
                 book.refuse(error.to_string().into());
             }
@@ -83,8 +128,11 @@ async fn feed_backends(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), B
     }
 }
 
-async fn feed_services(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), Book<Services>>>) {
+async fn feed_services(cluster: Cluster, namespace: Arc<str>, fed: Arc<Fed<(), Book<Services>>>, open: Open) {
     let book = &fed.extra;
+    if open.is_too_many() {
+        return book.refuse(too_many());
+    }
     let services = Watch::new(&cluster, Resource::SERVICES, &namespace, &book.report);
     let mut backoff = services.backoff();
     loop {
