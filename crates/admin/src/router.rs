@@ -28,6 +28,46 @@ pub struct Process {
     pub uptime_ms: u64,
     pub resident_bytes: Option<f64>,
     pub cpu_seconds: Option<f64>,
+    /// The last time that the document was read again.
+    #[serde(default)]
+    pub reload: Option<Reload>,
+}
+
+/// What came of reading the document again.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Reload {
+    /// `applied`, `unchanged`, `refused`, `needsRestart`, `failed`
+    pub result: String,
+    pub time: Moment,
+    pub by: String,
+    #[serde(default)]
+    pub error: String,
+    #[serde(default)]
+    pub changes: Vec<Words>,
+    #[serde(default)]
+    pub problems: Vec<Words>,
+}
+
+/// A change or a problem, as a person reads it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Words {
+    pub words: String,
+}
+
+impl Reload {
+    fn title(&self) -> &'static str {
+        match self.result.as_str() {
+            "applied" => "applied",
+            "unchanged" => "nothing had changed",
+            "refused" => "refused: the document before it goes on",
+            "needsRestart" => "needs a restart: the document before it goes on",
+            _ => "failed",
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        matches!(self.result.as_str(), "applied" | "unchanged")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -30,7 +30,28 @@ pub fn build_namers(
     precedence: Precedence,
     surroundings: &Surroundings,
 ) -> Result<Namers, ConfigError> {
-    let global = global::namer();
+    build_namers_after(configs, precedence, surroundings, None)
+}
+
+/// Like [`build_namers`], in place of others: those whose config is the same stay, with all that they know.
+/// One with transformers is built anew, because these look at the others.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn build_namers_after(
+    configs: &[NamerConfig],
+    precedence: Precedence,
+    surroundings: &Surroundings,
+    before: Option<(&[NamerConfig], &Namers)>,
+) -> Result<Namers, ConfigError> {
+    let global = before.map_or_else(global::namer, |(_, namers)| namers.global().clone());
+    let kept = |config: &NamerConfig| {
+        let (configs, namers) = before?;
+        let same = |other: &NamerConfig| other == config && config.transformers().is_empty();
+        // They stand in the order in which they are asked: the last of the document first.
+        let (_, namer) = namers.configured().iter().rev().nth(configs.iter().position(same)?)?;
+        Some(namer.clone())
+    };
     let mut built: Vec<(Path, Arc<dyn Namer>)> = Vec::new();
     for (number, config) in configs.iter().enumerate() {
         let at = |error: ConfigError| error.under(&format!("[{number}]"));
@@ -40,7 +61,11 @@ pub fn build_namers(
             no_overlap(&prefix, &configs[..number]).map_err(at)?;
         }
         let full = one_label("#").concat(&prefix);
-        built.push((full.clone(), build_namer(config, &full, surroundings).map_err(at)?));
+        let namer = match kept(config) {
+            Some(namer) => namer,
+            None => build_namer(config, &full, surroundings).map_err(at)?,
+        };
+        built.push((full, namer));
     }
     // Transformers that bind a path do so by namers without transformers, so that none waits for itself.
     let plain: Vec<_> = match precedence {

@@ -20,6 +20,6 @@ mod utility;
 mod watch;
 
 pub use ::kubernetes::{Clusters, Connection, TOTALS, Totals};
-pub use assemble::{Precedence, build_namers, transformed};
+pub use assemble::{Precedence, build_namers, build_namers_after, transformed};
 pub use config::{ConfigError, InterpreterConfig, NamerConfig, NotBuilt, TransformerConfig};
 pub use surroundings::Surroundings;

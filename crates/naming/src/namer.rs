@@ -72,6 +72,11 @@ impl Namers {
         &self.configured
     }
 
+    /// The one that answers what nobody else claims.
+    pub fn global(&self) -> &Arc<dyn Namer> {
+        &self.global
+    }
+
     /// Those that may answer for `path`, each with what it gets to see of it; the global namer last.
     pub(crate) fn asked(&self, path: &Path) -> Vec<(Arc<dyn Namer>, Path)> {
         let configured = self.configured.iter().filter(|(prefix, _)| path.starts_with(prefix));

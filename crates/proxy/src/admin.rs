@@ -14,6 +14,7 @@ mod delegator;
 mod explained;
 mod identifier;
 mod levels;
+mod lifecycle;
 mod metrics;
 mod overview;
 mod pages;
@@ -39,6 +40,7 @@ pub use self::security::CATEGORIES;
 pub use ::admin::{Security, SecurityConfig, SecurityError};
 pub use identifier::identifier;
 pub use levels::{Level, Levels, UnknownLevel};
+pub use lifecycle::{Phase, Readiness, Reloaded, Reloads, starting};
 pub use metrics::Prometheus;
 pub use requests::{Attempt, RecentRequest};
 
@@ -65,7 +67,11 @@ pub struct Sources {
     pub levels: Option<Arc<dyn Levels>>,
     /// Receives the grace of each accepted `POST /admin/shutdown`; `None` in it: as configured.
     pub shutdown: mpsc::Sender<Option<Duration>>,
+    pub readiness: Readiness,
+    pub reloads: Reloads,
     pub security: Security,
+    /// When the process began.
+    pub started: Instant,
     /// `switchyard 0.1.0`, for `/admin/server_info`.
     pub version: String,
 }
@@ -99,7 +105,6 @@ pub(crate) type Shared = Arc<Context>;
 /// What handlers see.
 pub(crate) struct Context {
     pub(crate) sources: Sources,
-    pub(crate) started: Instant,
     /// What `/admin` lists.
     pub(crate) listed: BTreeSet<String>,
 }
@@ -116,6 +121,8 @@ const FIXED: &[&str] = &[
     "/admin/metrics.json",
     "/admin/overview.json",
     "/admin/ping",
+    "/admin/ready",
+    "/admin/reload",
     "/admin/requests.json",
     "/admin/server_info",
     "/admin/shutdown",
@@ -150,11 +157,13 @@ pub fn routes(mut sources: Sources) -> Router {
     listed.extend(sources.routers.iter().map(state::interpreter_path));
     let metrics =
         if sources.influxdb { Router::new().route(metrics::INFLUXDB, get(metrics::influxdb)) } else { Router::new() };
-    let context = Arc::new(Context { sources, started: Instant::now(), listed });
+    let context = Arc::new(Context { sources, listed });
     let routes = Router::new()
         .route("/admin", get(basics::index))
         .route("/admin/index.txt", get(basics::index))
         .route("/admin/ping", any(|| async { "pong" }))
+        .route("/admin/ready", any(lifecycle::ready))
+        .route("/admin/reload", any(lifecycle::reload))
         .route("/admin/server_info", get(basics::server_info))
         .route("/admin/shutdown", any(basics::shutdown))
         .route("/config.json", get(basics::config))

@@ -34,6 +34,8 @@ use crate::worker::{Mood, Slot, Worker};
 const TIGHT: u64 = 2_000_000_000;
 /// A connection that is opened while the worker drains must send its request within this time.
 const FIRST_REQUEST: u64 = 1_000_000_000;
+/// A kept connection may send one more request for so long after it was decided to close it.
+const LAST_REQUEST: u64 = 250_000_000;
 /// Bytes read ahead of their turn.
 pub(crate) const EARLY: usize = 64 * 1024;
 /// After an answer that the client may still be sending against: how long and how much is read away, so
@@ -106,7 +108,7 @@ pub(crate) fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr) -> 
     let worker = server.router.worker.clone();
     let slot = Slot::new(&worker);
     server.connections.opened();
-    *server.open.borrow_mut() += 1;
+    worker.open.set(worker.open.get() + 1);
     let life = Life { opened: worker.now(), ..Life::default() };
     let forwarder = Forwarder::default();
     let carry = Vec::new();
@@ -123,7 +125,7 @@ pub(crate) fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr) -> 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.server.connections.closed(&self.life, self.worker.coarse_now());
-        *self.server.open.borrow_mut() -= 1;
+        self.worker.open.set(self.worker.open.get() - 1);
     }
 }
 
@@ -250,27 +252,42 @@ impl Connection {
     #[inline]
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self.worker.poll_read(&mut self.stream, context) {
-            Poll::Pending if self.slot.is_due() => Poll::Ready(Ok(0)),
-            Poll::Pending => match self.worker.mood() {
-                Mood::Patient => Poll::Pending,
-                Mood::Tight => {
-                    self.slot.set_earlier(self.worker.coarse_now() + TIGHT);
-                    Poll::Pending
-                }
-                Mood::Draining => self.poll_leaving(),
-            },
+            Poll::Pending => self.poll_waiting(),
             other => other,
         }
     }
 
-    /// The worker drains: an idle connection closes, unless bytes have come that nobody has seen yet, or
-    /// it is so new that its first request must be on its way.
-    fn poll_leaving(&mut self) -> Poll<io::Result<usize>> {
-        if self.life.requests == 0 {
-            self.slot.set_earlier(self.worker.now() + FIRST_REQUEST);
-            return Poll::Pending;
+    /// Nothing came: is it time to go?
+    fn poll_waiting(&mut self) -> Poll<io::Result<usize>> {
+        self.follow_reload();
+        if self.slot.is_due() {
+            // Bytes that the event loop has not seen yet wake this task.
+            let has_news = self.is_leaving() && tcp::has_news(&self.stream);
+            return if has_news { Poll::Pending } else { Poll::Ready(Ok(0)) };
         }
-        if tcp::has_news(&self.stream) { Poll::Pending } else { Poll::Ready(Ok(0)) }
+        if self.is_leaving() {
+            // Not at once: a request may be on its way, and its answer says that this connection ends. A
+            // connection that is new must have one on its way.
+            let patience = if self.life.requests == 0 { FIRST_REQUEST } else { LAST_REQUEST };
+            self.slot.set_earlier(self.worker.now() + patience);
+        } else if self.worker.mood() == Mood::Tight {
+            self.slot.set_earlier(self.worker.coarse_now() + TIGHT);
+        }
+        Poll::Pending
+    }
+
+    /// The worker drains, or the server is no more: this connection closes at the next chance.
+    #[inline]
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.worker.is_draining() || self.server.is_leaving()
+    }
+
+    /// After a reload the connection goes on under the new settings, from its next request.
+    #[inline]
+    fn follow_reload(&mut self) {
+        if self.server.is_replaced() {
+            self.server = self.server.newest();
+        }
     }
 
     pub(crate) fn received(&mut self, bytes: usize) {
@@ -313,6 +330,7 @@ impl Connection {
 
     /// Takes one request off `bytes`, and says how much of them it was.
     fn take(&mut self, bytes: &[u8]) -> (Taken, usize) {
+        self.follow_reload();
         let worker = self.worker.clone();
         let server = self.server.clone();
         let mut parser = worker.parser.borrow_mut();
@@ -387,7 +405,7 @@ impl Connection {
 
     /// Writes an answer of our own.
     pub(crate) async fn write_failure(&mut self, failure: &Failure, ending: Ending) -> Next {
-        let keep_alive = ending.keep_alive && !self.worker.is_draining() && !self.ended;
+        let keep_alive = ending.keep_alive && !self.is_leaving() && !self.ended;
         let manner = Manner {
             limits: self.server.router.settings.limits,
             keep_alive,

@@ -83,7 +83,7 @@ impl Exchange<'_> {
         let nanos = now.saturating_sub(self.request.started);
         let end = End::Answered { status: answer.status, class, nanos };
         let complete = self.request.is_complete() && self.overflow.is_empty();
-        let keep_alive = self.request.keep_alive && complete && !worker.is_draining() && !self.connection.ended;
+        let keep_alive = self.request.keep_alive && complete && !self.connection.is_leaving() && !self.connection.ended;
         let (stage, way, keep_alive) = match &place {
             Place::Read(length) => worker.with_read(*length, |bytes| self.begin(bytes, false, class, keep_alive)),
             Place::Kept { bytes, ended } => self.begin(bytes, *ended, class, keep_alive),

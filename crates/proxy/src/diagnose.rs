@@ -20,7 +20,7 @@ impl Exchange<'_> {
             body = self.context(&drawn).await;
         }
         self.out.clear();
-        let keep_alive = self.request.keep_alive && !self.connection.worker.is_draining();
+        let keep_alive = self.request.keep_alive && !self.connection.is_leaving();
         let extra: &[u8] = if keep_alive { b"" } else { b"connection: close\r\n" };
         http1::write_error(&mut self.out, 200, extra, body.as_bytes());
         let written = self.connection.stream.write_all(&self.out).await;

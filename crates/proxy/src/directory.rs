@@ -51,7 +51,9 @@ impl Directory {
     pub(crate) fn enter(&self, id: &str, addr: Live<Addr>) -> Entry {
         let mut clients = locked(&self.shared.clients);
         let listed = clients.entry(id.to_owned());
-        let listed = listed.or_insert_with(|| Listed { addr, holders: Arc::default() });
+        let listed = listed.or_insert_with(|| Listed { addr: addr.clone(), holders: Arc::default() });
+        // After a reload another namer may answer for the same id.
+        listed.addr = addr;
         listed.holders.fetch_add(1, Ordering::Relaxed);
         Entry { shared: self.shared.clone(), id: id.to_owned(), holders: listed.holders.clone() }
     }

@@ -2,7 +2,7 @@
 //!
 //! Resolved once, then written with plain stores. Statuses and exceptions are resolved as they first come.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use telemetry::{Counter, Gauge, Shard, Stat};
@@ -46,6 +46,30 @@ impl Scope {
     /// Forgets everything below, once no worker holds a cell of it.
     pub(crate) fn prune(&self) {
         self.shard.registry().prune(&self.full(&[]));
+    }
+}
+
+/// Forgets a scope when it is dropped, if it is told to. Stands behind all cells of its scope.
+pub(crate) struct Forget {
+    scope: Scope,
+    is_wanted: Cell<bool>,
+}
+
+impl Forget {
+    pub(crate) fn new(scope: &Scope) -> Forget {
+        Forget { scope: scope.clone(), is_wanted: Cell::new(false) }
+    }
+
+    pub(crate) fn want(&self) {
+        self.is_wanted.set(true);
+    }
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        if self.is_wanted.get() {
+            self.scope.prune();
+        }
     }
 }
 
@@ -187,6 +211,12 @@ impl Connections {
     pub(crate) fn opened(&self) {
         self.connects.inc();
         self.open.inc();
+    }
+
+    /// The connection goes on as one of `next`.
+    pub(crate) fn moved(&self, next: &Connections) {
+        self.open.dec();
+        next.open.inc();
     }
 
     pub(crate) fn closed(&self, life: &Life, now: u64) {

@@ -21,7 +21,7 @@ use crate::context;
 use crate::directory::{Directory, Ring};
 use crate::failure::{Failure, Kind};
 use crate::housekeeping::Turn;
-use crate::metrics::Scope;
+use crate::metrics::{Forget, Scope};
 use crate::name::Name;
 use crate::service::Service;
 use crate::settings;
@@ -44,6 +44,8 @@ pub(crate) struct Router {
     scope: Scope,
     paths_cache: Cache,
     clients_cache: Cache,
+    // Behind everything that counts.
+    forget: Forget,
 }
 
 /// Counters of one cache.
@@ -67,17 +69,20 @@ impl Cache {
 }
 
 impl Router {
+    /// `before` had the same label until now; what it remembers of requests stays.
     pub(crate) fn new(
         worker: &Rc<Worker>,
         settings: Arc<settings::Router>,
         interpreter: Arc<dyn Interpreter>,
         directory: Directory,
+        before: Option<&Router>,
     ) -> Rc<Router> {
         let scope = Scope::new(&worker.shard, &["rt", &settings.label]);
         Rc::new(Router {
             paths_cache: Cache::new(&scope, "path"),
             clients_cache: Cache::new(&scope, "client"),
-            ring: directory.ring(),
+            forget: Forget::new(&scope),
+            ring: before.map_or_else(|| directory.ring(), |before| before.ring.clone()),
             worker: worker.clone(),
             settings,
             interpreter,
@@ -87,6 +92,11 @@ impl Router {
             clients: RefCell::default(),
             scope,
         })
+    }
+
+    /// There is no such router any more: with its last connection its metrics go.
+    pub(crate) fn leave(&self) {
+        self.forget.want();
     }
 
     /// The name that a key stands for: `key[..end]` is what identifier number `identifier` found, the

@@ -1,17 +1,20 @@
 //! A server: one listening address of a router, on one worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use telemetry::Counter;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::connection;
-use crate::metrics::{Connections, Requests, Scope, Statuses};
+use crate::listen::end_handshakes;
+use crate::metrics::{Connections, Forget, Requests, Scope, Statuses};
 use crate::router::Router;
 use crate::settings;
 
@@ -20,17 +23,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Trouble that lasts is told about this often.
 const TELL_EVERY: u64 = 10_000_000_000;
 
+/// How long handshakes may take that were under way when the server stopped listening.
+const HANDSHAKES: Duration = Duration::from_millis(50);
+
 pub(crate) struct Server {
-    pub router: Rc<Router>,
     pub settings: settings::Server,
     pub requests: Requests,
     pub statuses: Statuses,
     pub connections: Connections,
     pub nacks: Counter,
-    /// Connections of this server on this worker.
-    pub open: RefCell<usize>,
     /// Requests under way over all workers, where they are bounded.
     under_way: Option<Arc<AtomicUsize>>,
+    is_leaving: Cell<bool>,
+    is_replaced: Cell<bool>,
+    replaced_by: RefCell<Option<Rc<Server>>>,
+    // Behind the cells: whoever drops the last of them forgets the scope.
+    pub router: Rc<Router>,
+    forget: Forget,
 }
 
 /// A request that counts as under way.
@@ -43,15 +52,55 @@ impl Server {
         let place = format!("{}/{}", address.ip(), address.port());
         let scope = Scope::new(&router.worker.shard, &["rt", &router.settings.label, "server", &place]);
         Rc::new(Server {
-            router: router.clone(),
             requests: Requests::new(&scope),
             statuses: Statuses::new(&scope),
             connections: Connections::new(&scope),
             nacks: scope.counter(&["nacks"]),
-            open: RefCell::new(0),
             under_way: settings.max_concurrent.map(|_| under_way.clone()),
             settings: settings.clone(),
+            is_leaving: Cell::new(false),
+            is_replaced: Cell::new(false),
+            replaced_by: RefCell::default(),
+            router: router.clone(),
+            forget: Forget::new(&scope),
         })
+    }
+
+    /// Its connections go on as connections of `next`, each from its next request on.
+    pub(crate) fn replace(&self, next: &Rc<Server>) {
+        if self.router.settings.label != next.router.settings.label {
+            self.forget.want();
+        }
+        *self.replaced_by.borrow_mut() = Some(next.clone());
+        self.is_replaced.set(true);
+    }
+
+    /// Its connections close, each after the answer that is under way.
+    pub(crate) fn leave(&self) {
+        self.forget.want();
+        self.is_leaving.set(true);
+    }
+
+    #[inline]
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.is_replaced.get()
+    }
+
+    /// The server that a connection belongs to now; counts it there.
+    #[cold]
+    pub(crate) fn newest(self: &Rc<Server>) -> Rc<Server> {
+        let mut newest = self.clone();
+        loop {
+            let Some(next) = newest.replaced_by.borrow().clone() else { break };
+            newest.connections.moved(&next.connections);
+            newest = next;
+        }
+        newest
     }
 
     /// Lets a request in, or not.
@@ -103,10 +152,22 @@ pub(crate) async fn accept(server: Rc<Server>, listener: Rc<TcpListener>) {
     }
 }
 
-/// Takes what is waiting, so that nobody who got through is reset when the listener closes.
-pub(crate) fn accept_rest(server: &Rc<Server>, listener: &TcpListener) {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    while let std::task::Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut context) {
+/// Stops listening without losing anybody who got through. `accepting` goes on as long as handshakes may end.
+pub(crate) async fn close(server: Rc<Server>, listener: Rc<TcpListener>, accepting: JoinHandle<()>) {
+    match end_handshakes(&*listener) {
+        Ok(()) => tokio::time::sleep(HANDSHAKES).await,
+        // Some callers may be reset; that is no reason to go on listening.
+        Err(error) => {
+            tracing::debug!(server = %server.settings.address, %error, "closing without waiting for handshakes")
+        }
+    }
+    accepting.abort();
+    accept_rest(&server, &listener);
+}
+
+fn accept_rest(server: &Rc<Server>, listener: &TcpListener) {
+    let mut context = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut context) {
         serve(server, stream, peer);
     }
 }

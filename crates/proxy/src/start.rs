@@ -1,29 +1,27 @@
-//! The door to the data plane: settings in, running workers out.
+//! The door to the data plane: settings in, running workers out; other settings in, the same workers on.
 //!
-//! Listeners are bound first, all of them, so that an address in use is an error and not half a start.
-//! Every worker has a listener of its own for every server (`SO_REUSEPORT`), and the kernel spreads
-//! connections over them.
+//! Listeners are bound first, all of them, so that an address in use is an error and not half a start, nor
+//! half a reload.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use naming::Interpreter;
-use socket2::{Domain, Protocol, Socket, Type};
 use telemetry::Registry;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::Status;
 use crate::directory::Directory;
+use crate::listen::{Binder, Inherited, Listening};
 use crate::room::Room;
 use crate::settings::{Router, Settings};
-use crate::thread::{self, Command, Part};
+use crate::thread::{self, Command, Part, ServerPart};
 
-const BACKLOG: i32 = 1024;
+pub use crate::thread::Stop;
 
 /// Why the data plane does not run.
 #[derive(Debug, Error)]
@@ -47,11 +45,53 @@ pub struct ServerAddress {
     pub address: SocketAddr,
 }
 
+/// What a data plane starts with.
+pub struct Start<'a> {
+    pub settings: Settings,
+    /// In the order of the routers.
+    pub interpreters: Vec<Arc<dyn Interpreter>>,
+    pub registry: &'a Registry,
+    /// Threads, at least one.
+    pub workers: usize,
+    /// Sockets that are bound already; those that no server wants are closed.
+    pub inherited: Vec<Inherited>,
+}
+
+/// A router as it is after a reload.
+pub struct Next {
+    pub settings: Router,
+    pub interpreter: Arc<dyn Interpreter>,
+    pub change: Change,
+}
+
+/// What a reload does to the router with the same label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Settings and interpreter are the ones it has: bindings, balancers, pools and counts stay.
+    None,
+    /// It begins anew. Connections to servers whose address stays go on from their next request, except
+    /// to these addresses, where they close after the answer that is under way.
+    Some { closing: Vec<SocketAddr> },
+}
+
+/// The sockets of a data plane, for the process that takes over.
+pub struct HandOver {
+    /// The router's label.
+    pub router: String,
+    /// As the settings say it.
+    pub configured: SocketAddr,
+    /// With the port that was taken.
+    pub address: SocketAddr,
+    pub sockets: Vec<TcpListener>,
+}
+
 /// A running data plane. Dropped, it ends without draining.
 pub struct Running {
+    listening: Vec<Listening>,
     servers: Vec<ServerAddress>,
     routers: Vec<(String, Directory)>,
     workers: Vec<WorkerThread>,
+    next_key: u64,
 }
 
 struct WorkerThread {
@@ -59,8 +99,7 @@ struct WorkerThread {
     thread: JoinHandle<()>,
 }
 
-/// Starts the data plane. `interpreters` stand in the order of the routers; `workers` threads are started,
-/// at least one. Binding runs wherever the interpreters do, never on a worker.
+/// [`Start::go`] without anything inherited.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left running then.
@@ -70,78 +109,58 @@ pub fn start(
     registry: &Registry,
     workers: usize,
 ) -> Result<Running, StartError> {
-    let count = (settings.routers.len(), interpreters.len());
-    if count.0 != count.1 {
-        return Err(StartError::Interpreters { routers: count.0, interpreters: count.1 });
-    }
-    let workers = workers.max(1);
-    let mut servers = Vec::new();
-    let mut routers = Vec::new();
-    let mut parts: Vec<Vec<Part>> = (0..workers).map(|_| Vec::new()).collect();
-    for (router, interpreter) in settings.routers.into_iter().zip(interpreters) {
-        let directory = Directory::new(router.recent.capacity);
-        let listeners = listen(&router, workers, &mut servers)?;
-        let under_way: Vec<Arc<AtomicUsize>> = router.servers.iter().map(|_| Arc::default()).collect();
-        routers.push((router.label.clone(), directory.clone()));
-        let router = Arc::new(router);
-        for (parts, listeners) in parts.iter_mut().zip(listeners) {
-            parts.push(Part {
-                settings: router.clone(),
-                interpreter: interpreter.clone(),
-                directory: directory.clone(),
-                listeners: listeners.into_iter().zip(under_way.iter().cloned()).collect(),
-            });
-        }
-    }
-    let (epoch, seed, room) = (Instant::now(), fastrand::u64(..), Room::of_process());
-    let mut running = Running { servers, routers, workers: Vec::new() };
-    for (number, parts) in parts.into_iter().enumerate() {
-        let (commands, received) = mpsc::unbounded_channel();
-        let shard = registry.shard();
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let seat = thread::Seat { number, workers, shard, epoch, seed, room: room.clone(), ready };
-        let run = move || thread::run(seat, parts, received);
-        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run);
-        let thread = thread.map_err(|source| StartError::Worker { number, source })?;
-        running.workers.push(WorkerThread { commands, thread });
-        let ready = is_ready.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)));
-        ready.map_err(|source| StartError::Worker { number, source })?;
-    }
-    Ok(running)
+    Start { settings, interpreters, registry, workers, inherited: Vec::new() }.go()
 }
 
-/// One list of listeners per worker, each in the order of the servers.
-fn listen(
-    router: &Router,
-    workers: usize,
-    servers: &mut Vec<ServerAddress>,
-) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
-    let mut listeners: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for server in &router.servers {
-        let mut address = server.address;
-        let failed = |address, source| StartError::Listen { router: router.label.clone(), address, source };
-        // Without SO_REUSEPORT, to notice that somebody else, perhaps another router of ours, is there.
-        let probe = bind(address, false).map_err(|source| failed(address, source))?;
-        let bound = probe.local_addr().map_err(|source| failed(address, source))?;
-        address = bound.as_socket().unwrap_or(address);
-        drop(probe);
-        for listeners in &mut listeners {
-            let socket = bind(address, true).map_err(|source| failed(address, source))?;
-            socket.listen(BACKLOG).map_err(|source| failed(address, source))?;
-            listeners.push(socket.into());
+impl Start<'_> {
+    /// Starts the data plane. Binding of names runs wherever the interpreters do, never on a worker.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
+    pub fn go(self) -> Result<Running, StartError> {
+        let Start { settings, interpreters, registry, workers, mut inherited } = self;
+        let count = (settings.routers.len(), interpreters.len());
+        if count.0 != count.1 {
+            return Err(StartError::Interpreters { routers: count.0, interpreters: count.1 });
         }
-        servers.push(ServerAddress { router: router.label.clone(), address });
+        let next = settings.routers.into_iter().zip(interpreters).map(|(settings, interpreter)| Next {
+            settings,
+            interpreter,
+            change: Change::Some { closing: Vec::new() },
+        });
+        let mut running = Running {
+            listening: Vec::new(),
+            servers: Vec::new(),
+            routers: Vec::new(),
+            workers: Vec::new(),
+            next_key: 0,
+        };
+        let workers = workers.max(1);
+        let prepared = running.prepare(next.collect(), workers, &mut inherited)?;
+        let (epoch, seed, room) = (Instant::now(), fastrand::u64(..), Room::of_process());
+        let parts = running.commit(prepared);
+        for (number, parts) in parts.into_iter().enumerate() {
+            let (commands, received) = mpsc::unbounded_channel();
+            let shard = registry.shard();
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            let seat = thread::Seat { number, workers, shard, epoch, seed, room: room.clone(), ready };
+            let run = move || thread::run(seat, parts, received);
+            let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run);
+            let thread = thread.map_err(|source| StartError::Worker { number, source })?;
+            running.workers.push(WorkerThread { commands, thread });
+            let ready = is_ready.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)));
+            ready.map_err(|source| StartError::Worker { number, source })?;
+        }
+        Ok(running)
     }
-    Ok(listeners)
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
+/// A set of routers whose sockets are all there.
+struct Prepared {
+    listening: Vec<Listening>,
+    routers: Vec<(String, Directory)>,
+    /// One list for each worker.
+    parts: Vec<Vec<Part>>,
 }
 
 impl Running {
@@ -158,12 +177,127 @@ impl Running {
         Some(Arc::new(directory.clone()))
     }
 
+    /// Whether all workers are there.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.workers.iter().any(|worker| worker.thread.is_finished())
+    }
+
+    /// Copies of all listening sockets, which stay open in this process too.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn hand_over(&self) -> io::Result<Vec<HandOver>> {
+        let copy = |listening: &Listening| {
+            Ok(HandOver {
+                router: listening.router.clone(),
+                configured: listening.configured,
+                address: listening.address,
+                sockets: listening.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
+            })
+        };
+        self.listening.iter().map(copy).collect()
+    }
+
+    /// Serves these routers instead. Servers whose address stays keep their sockets, and what waits there;
+    /// new ones are bound before anything changes, and those that are gone close when the others serve.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Unless a worker is at fault, everything goes on as it was.
+    pub async fn reload(&mut self, next: Vec<Next>) -> Result<(), StartError> {
+        let prepared = self.prepare(next, self.workers.len(), &mut Vec::new())?;
+        let mut applied = Vec::new();
+        let parts = self.commit(prepared);
+        for (worker, parts) in self.workers.iter().zip(parts) {
+            let (done, is_done) = oneshot::channel();
+            // A worker that is gone answers nothing, which is noticed below.
+            let _ = worker.commands.send(Command::Apply(parts, done));
+            applied.push(is_done);
+        }
+        for (number, applied) in applied.into_iter().enumerate() {
+            let applied = applied.await.unwrap_or_else(|gone| Err(io::Error::other(gone)));
+            applied.map_err(|source| StartError::Worker { number, source })?;
+        }
+        Ok(())
+    }
+
+    fn prepare(
+        &mut self,
+        next: Vec<Next>,
+        workers: usize,
+        inherited: &mut Vec<Inherited>,
+    ) -> Result<Prepared, StartError> {
+        let wanted = |listening: &Listening| {
+            let mut servers =
+                next.iter().flat_map(|next| next.settings.servers.iter().map(move |server| (next, server)));
+            servers.any(|(next, server)| listening.is_of(&next.settings.label, server))
+        };
+        let leaving: Vec<_> = self.listening.iter().filter(|old| !wanted(old)).map(|old| old.address).collect();
+        let mut kept: Vec<Option<&Listening>> = self.listening.iter().map(Some).collect();
+        let mut binder = Binder { workers, inherited, leaving: &leaving, next_key: &mut self.next_key };
+        let mut prepared =
+            Prepared { listening: Vec::new(), routers: Vec::new(), parts: (0..workers).map(|_| Vec::new()).collect() };
+        for Next { settings, interpreter, change } in next {
+            let label = settings.label.clone();
+            let known = self.routers.iter().find(|(other, _)| *other == label);
+            let directory = known.map_or_else(|| Directory::new(settings.recent.capacity), |(_, known)| known.clone());
+            let mut servers: Vec<Vec<ServerPart>> = (0..workers).map(|_| Vec::new()).collect();
+            for server in &settings.servers {
+                let failed = |source| StartError::Listen { router: label.clone(), address: server.address, source };
+                let old = kept.iter_mut().find(|old| old.is_some_and(|old| old.is_of(&label, server)));
+                let (listening, shares) = match old.and_then(Option::take) {
+                    Some(old) => (old.copied(&label).map_err(failed)?, (0..workers).map(|_| Vec::new()).collect()),
+                    None => {
+                        let new = binder.bind(&label, server)?;
+                        let shares = new.shares(workers).map_err(failed)?;
+                        (new, shares)
+                    }
+                };
+                let closes_old = matches!(&change, Change::Some { closing } if closing.contains(&server.address));
+                for (parts, listeners) in servers.iter_mut().zip(shares) {
+                    let (key, under_way) = (listening.key, listening.under_way.clone());
+                    parts.push(ServerPart { key, listeners, under_way, closes_old });
+                }
+                prepared.listening.push(listening);
+            }
+            let settings = Arc::new(settings);
+            for (parts, servers) in prepared.parts.iter_mut().zip(servers) {
+                parts.push(Part {
+                    settings: settings.clone(),
+                    interpreter: interpreter.clone(),
+                    directory: directory.clone(),
+                    is_unchanged: change == Change::None,
+                    servers,
+                });
+            }
+            prepared.routers.push((label, directory));
+        }
+        Ok(prepared)
+    }
+
+    fn commit(&mut self, prepared: Prepared) -> Vec<Vec<Part>> {
+        let address =
+            |listening: &Listening| ServerAddress { router: listening.router.clone(), address: listening.address };
+        self.servers = prepared.listening.iter().map(address).collect();
+        // Sockets that are not wanted any more close here; the workers close theirs.
+        self.listening = prepared.listening;
+        self.routers = prepared.routers;
+        prepared.parts
+    }
+
     /// Stops accepting; requests under way are finished, and their answers close the connection; idle
     /// connections close. What is left after `grace` is cut. Returns when all workers have ended.
-    pub async fn drain(mut self, grace: Duration) {
+    pub async fn drain(self, grace: Duration) {
+        self.stop(grace, Stop::Close).await;
+    }
+
+    /// [`Running::drain`], where the sockets may have been handed over.
+    pub async fn stop(mut self, grace: Duration, stop: Stop) {
+        // The workers' are the last.
+        self.listening.clear();
         for worker in &self.workers {
             // A worker that is gone has nothing to drain.
-            let _ = worker.commands.send(Command::Drain(grace));
+            let _ = worker.commands.send(Command::Drain(grace, stop));
         }
         let threads = std::mem::take(&mut self.workers);
         let joined = tokio::task::spawn_blocking(|| {

@@ -1,5 +1,6 @@
 //! A worker's thread: its runtime, its accept loops, its ticks, and its end.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -10,15 +11,14 @@ use std::time::{Duration, Instant};
 
 use naming::Interpreter;
 use telemetry::Shard;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::directory::Directory;
 use crate::room::Room;
 use crate::router::Router;
-use crate::server::{self, Server};
+use crate::serving::Served;
 use crate::settings;
 use crate::worker::Worker;
 
@@ -31,8 +31,19 @@ const MAINTENANCE: Duration = Duration::from_secs(1);
 
 /// What the outside tells a worker.
 pub(crate) enum Command {
+    /// Serve this from now on; the answer says when it is done.
+    Apply(Vec<Part>, oneshot::Sender<io::Result<()>>),
     /// Finish within this time, and end.
-    Drain(Duration),
+    Drain(Duration, Stop),
+}
+
+/// What becomes of the sockets of a data plane that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// They close; who got through is served.
+    Close,
+    /// Another process serves them, and also who waits there already.
+    HandedOver,
 }
 
 /// One router's part of a worker.
@@ -40,8 +51,22 @@ pub(crate) struct Part {
     pub settings: Arc<settings::Router>,
     pub interpreter: Arc<dyn Interpreter>,
     pub directory: Directory,
-    /// In the order of the servers, each with the count of its requests under way on all workers.
-    pub listeners: Vec<(StdListener, Arc<AtomicUsize>)>,
+    /// It goes on as it is: everything above and below is what the worker has already.
+    pub is_unchanged: bool,
+    /// In the order of the settings.
+    pub servers: Vec<ServerPart>,
+}
+
+/// One server's part of a worker.
+pub(crate) struct ServerPart {
+    /// The same key is the same sockets.
+    pub key: u64,
+    /// This worker's; none where it has them already.
+    pub listeners: Vec<StdListener>,
+    /// The count of its requests under way on all workers.
+    pub under_way: Arc<AtomicUsize>,
+    /// Connections of its predecessor with the same key close instead of going on under the new settings.
+    pub closes_old: bool,
 }
 
 /// Which worker this is.
@@ -74,43 +99,38 @@ pub(crate) fn run(seat: Seat, parts: Vec<Part>, commands: mpsc::UnboundedReceive
 
 async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let worker = Worker::new(&seat);
-    let (mut routers, mut accepting) = (Vec::new(), Vec::new());
-    for part in parts {
-        let router = Router::new(&worker, part.settings, part.interpreter, part.directory);
-        for (settings, (listener, under_way)) in router.settings.servers.iter().zip(part.listeners) {
-            let server = Server::new(&router, settings, &under_way);
-            let listener = match TcpListener::from_std(listener) {
-                Ok(listener) => Rc::new(listener),
-                Err(error) => return drop(seat.ready.send(Err(error))),
-            };
-            let task = spawn_local(server::accept(server.clone(), listener.clone()));
-            accepting.push((server, listener, task));
-        }
-        routers.push(router);
-    }
-    drop(seat.ready.send(Ok(())));
-    let ticking = [spawn_local(tick(worker.clone())), spawn_local(keep_house(worker.clone(), routers))];
-    let Some(Command::Drain(grace)) = commands.recv().await else {
+    let mut served = Served::default();
+    let applied = served.apply(&worker, parts);
+    let failed = applied.is_err();
+    drop(seat.ready.send(applied));
+    if failed {
         return;
+    }
+    let routers = Rc::new(RefCell::new(served.routers.clone()));
+    let ticking = [spawn_local(tick(worker.clone())), spawn_local(keep_house(worker.clone(), routers.clone()))];
+    let (grace, stop) = loop {
+        match commands.recv().await {
+            Some(Command::Apply(parts, done)) => {
+                let applied = served.apply(&worker, parts);
+                routers.borrow_mut().clone_from(&served.routers);
+                // Whoever asked may have gone; the work is done all the same.
+                let _ = done.send(applied);
+            }
+            Some(Command::Drain(grace, stop)) => break (grace, stop),
+            None => return,
+        }
     };
     worker.drain();
-    let mut servers = Vec::new();
-    for (server, listener, task) in accepting {
-        task.abort();
-        server::accept_rest(&server, &listener);
-        servers.push(server);
-        drop(listener);
-    }
     let idle = async {
-        while servers.iter().any(|server| *server.open.borrow() > 0) {
+        served.stop(stop).await;
+        while worker.open.get() > 0 {
             tokio::time::sleep(TICK).await;
         }
     };
     if tokio::time::timeout(grace, idle).await.is_err() {
-        let left = servers.iter().map(|server| *server.open.borrow()).sum::<usize>();
         tracing::warn!(
             worker = worker.number,
-            connections = left,
+            connections = worker.open.get(),
             "cutting connections at the end of the grace period"
         );
     }
@@ -126,9 +146,11 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn keep_house(worker: Rc<Worker>, routers: Vec<Rc<Router>>) {
+async fn keep_house(worker: Rc<Worker>, routers: Rc<RefCell<Vec<Rc<Router>>>>) {
     loop {
-        for router in &routers {
+        // A copy: a reload may come between two turns.
+        let current = routers.borrow().clone();
+        for router in current {
             router.maintain(worker.now()).await;
         }
         tokio::time::sleep(MAINTENANCE).await;

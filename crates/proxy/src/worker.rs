@@ -53,6 +53,8 @@ pub(crate) struct Worker {
     spare: RefCell<Vec<Vec<u8>>>,
     slots: RefCell<Slots>,
     mood: Cell<Mood>,
+    /// Connections of clients.
+    pub open: Cell<usize>,
     epoch: Instant,
     coarse: Cell<u64>,
 }
@@ -97,6 +99,7 @@ impl Worker {
             spare: RefCell::default(),
             slots: RefCell::default(),
             mood: Cell::new(Mood::Patient),
+            open: Cell::new(0),
             epoch: seat.epoch,
             coarse: Cell::new(0),
         })
@@ -141,7 +144,8 @@ impl Worker {
         }
     }
 
-    fn wake_all(&self) {
+    /// Lets every connection look at what changed around it.
+    pub(crate) fn wake_all(&self) {
         let wakers = self.slots.borrow().wakers.clone();
         wakers.into_iter().flatten().for_each(Waker::wake);
     }

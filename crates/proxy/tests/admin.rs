@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use names::{Dtab, NameTree, Path};
 use naming::{Addr, BoundTree, Endpoint, Explain, ExplainError, Interpreter, Live, Served, State};
 use proxy::admin::{
-    Attempt, ClientStatus, Level, Levels, RecentRequest, RouterSource, Security, SecurityConfig, Sources, Status,
-    UnknownLevel, routes,
+    Attempt, ClientStatus, Level, Levels, Phase, Readiness, RecentRequest, Reloaded, Reloads, RouterSource, Security,
+    SecurityConfig, Sources, Status, UnknownLevel, routes,
 };
 use serde_json::{Value, json};
 use telemetry::Registry;
@@ -155,7 +155,10 @@ async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
         config: json!({ "routers": [{ "protocol": "http" }] }),
         levels: Some(Arc::new(Kept::default())),
         shutdown: sender,
+        readiness: Readiness::default(),
+        reloads: Reloads::new().0,
         security: Security::build(SecurityConfig::default()).expect("valid"),
+        started: std::time::Instant::now(),
         version: "switchyard 0.1.0".into(),
     };
     change(&mut sources);
@@ -336,6 +339,43 @@ async fn recent_requests_are_filtered_and_explained() {
     assert_eq!(why["explained"]["delegate"]["path"], "/tmp/world");
     assert_eq!((&why["ourMicros"], &why["retries"]), (&json!(899_300), &json!(0)));
     assert_eq!(server.get("/admin/requests/99").await.0, 404);
+}
+
+#[tokio::test]
+async fn readiness_and_reloads_are_told() {
+    let readiness = Readiness::default();
+    let (reloads, mut asked) = Reloads::new();
+    let (own, kept) = (readiness.clone(), reloads.clone());
+    let server = serve(|sources| {
+        sources.readiness = own;
+        sources.reloads = reloads;
+    })
+    .await;
+    let phases =
+        [(Phase::Starting, 503, "starting\n"), (Phase::Ready, 200, "ready\n"), (Phase::Draining, 503, "draining\n")];
+    for (phase, status, text) in phases {
+        readiness.set(phase);
+        assert_eq!(server.get("/admin/ready").await, (status, text.to_owned()));
+        assert_eq!(server.get("/admin/ping").await, (200, "pong".to_owned()));
+    }
+    assert_eq!(server.json("/admin/reload").await, json!({ "last": null }));
+    let keeping = kept.clone();
+    tokio::spawn(async move {
+        let tell = asked.recv().await.expect("asked");
+        let reloaded = Reloaded { status: 409, document: json!({ "result": "needsRestart" }) };
+        keeping.keep(&reloaded);
+        tell.send(reloaded).expect("somebody waits");
+        // From here on nobody reloads.
+    });
+    let (status, body) = server.post("/admin/reload", "text/plain", "").await;
+    assert_eq!(
+        (status, serde_json::from_str::<Value>(&body).expect("JSON")["result"].clone()),
+        (409, json!("needsRestart"))
+    );
+    assert_eq!(server.json("/admin/reload").await["last"]["result"], "needsRestart");
+    assert_eq!(server.json("/admin/overview.json").await["process"]["reload"]["result"], "needsRestart");
+    let (status, body) = server.post("/admin/reload", "text/plain", "").await;
+    assert!(status == 503 && body.contains("is ending"), "{status} {body}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod pipeline;
 mod router;
 mod runtime;
 mod signals;
+mod systemd;
 mod web;
 
 use std::process::ExitCode;

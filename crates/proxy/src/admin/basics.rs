@@ -25,7 +25,7 @@ pub(crate) async fn server_info(State(context): State<Shared>) -> Response {
         "name": name,
         "version": version,
         "pid": std::process::id(),
-        "uptimeMs": context.started.elapsed().as_millis() as u64,
+        "uptimeMs": context.sources.started.elapsed().as_millis() as u64,
     });
     json_answer(StatusCode::OK, format!("{info:#}\n"))
 }

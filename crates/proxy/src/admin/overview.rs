@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use telemetry::{Column, History, Snapshot};
 
-use super::{ClientStatus, Context, RouterSource, Shared, json as json_answer, json_error};
+use super::{ClientStatus, Context, Phase, RouterSource, Shared, json as json_answer, json_error};
 
 const LAST: Duration = Duration::from_secs(60);
 
@@ -55,9 +55,15 @@ fn process(context: &Context, snapshot: &Snapshot) -> Value {
     json!({
         "version": context.sources.version,
         "pid": std::process::id(),
-        "uptimeMs": context.started.elapsed().as_millis() as u64,
+        "uptimeMs": context.sources.started.elapsed().as_millis() as u64,
         "residentBytes": snapshot.gauge(&["process", "resident_bytes"]),
         "cpuSeconds": snapshot.gauge(&["process", "cpu_seconds"]),
+        "phase": match context.sources.readiness.get() {
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Draining => "draining",
+        },
+        "reload": context.sources.reloads.last(),
     })
 }
 

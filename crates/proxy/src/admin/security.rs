@@ -12,7 +12,7 @@ use super::not_found;
 
 /// The original's lists; our own pages and their data count as UI.
 pub const CATEGORIES: Categories = Categories {
-    control: &["/admin/shutdown", "/logging.json"],
+    control: &["/admin/reload", "/admin/shutdown", "/logging.json"],
     ui: &[
         "/",
         "/config.json",

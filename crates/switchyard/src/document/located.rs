@@ -52,11 +52,16 @@ impl Located {
         }
     }
 
-    /// One line for each problem, in the order of the document.
-    pub fn refuse(&self, source: &Source, problems: impl IntoIterator<Item = Problem>) -> anyhow::Error {
+    /// Each problem with its line, in the order of the document.
+    pub fn placed(&self, problems: impl IntoIterator<Item = Problem>) -> Vec<(Option<u64>, Problem)> {
         let mut problems: Vec<_> = problems.into_iter().map(|problem| (self.line(&problem.path), problem)).collect();
         problems.sort_by_key(|(line, _)| *line);
-        let lines = problems.into_iter().map(|(line, problem)| {
+        problems
+    }
+
+    /// One line for each problem, in the order of the document.
+    pub fn refuse(&self, source: &Source, problems: impl IntoIterator<Item = Problem>) -> anyhow::Error {
+        let lines = self.placed(problems).into_iter().map(|(line, problem)| {
             let place = line.map(|line| format!(" (line {line})")).unwrap_or_default();
             format!("{}: {problem}{place}", source.name())
         });

@@ -1,34 +1,66 @@
-//! The admin server: listens before the routers do, and answers until they have ended.
+//! The admin server and its like: they listen before the routers do, answer until these have ended, and
+//! answer by other routes after a reload.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use axum::extract::Request;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 
 /// Answers that are being written at the very end may take this long.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A server that runs.
 pub struct Serving {
+    /// For the process that takes over.
+    listener: TcpListener,
+    routes: Arc<RwLock<axum::Router>>,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<io::Result<()>>,
 }
 
 impl Serving {
-    pub fn start(listener: TcpListener, routes: axum::Router) -> Serving {
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(listener: TcpListener, routes: axum::Router) -> io::Result<Serving> {
+        listener.set_nonblocking(true)?;
+        let served = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
         let (stop, stopped) = oneshot::channel();
-        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+        let routes = Arc::new(RwLock::new(routes));
+        let current = routes.clone();
+        let dispatch = move |request: Request| {
+            let routes = current.read().unwrap_or_else(PoisonError::into_inner).clone();
+            async move { routes.oneshot(request).await }
+        };
+        let server = axum::serve(served, axum::Router::new().fallback(dispatch)).with_graceful_shutdown(async move {
             // A sender that is dropped says the same.
             let _ = stopped.await;
         });
-        Serving { stop, task: tokio::spawn(server.into_future()) }
+        Ok(Serving { listener, routes, stop, task: tokio::spawn(server.into_future()) })
+    }
+
+    /// Requests from now on are answered by these.
+    pub fn swap(&self, routes: axum::Router) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// A copy of its socket.
+    pub fn hand_over(&self) -> io::Result<TcpListener> {
+        self.listener.try_clone()
     }
 
     /// Ends it; what is being answered is answered, within reason.
     pub async fn stop(self) -> anyhow::Result<()> {
+        drop(self.listener);
         // A server that has ended already needs no word.
         let _ = self.stop.send(());
         match tokio::time::timeout(LAST_WORDS, self.task).await {

@@ -37,6 +37,16 @@ impl Interpreter {
         }
     }
 
+    /// Whether the document's namers matter to it. Where a control plane is may be a name of theirs.
+    pub fn needs_namers(&self) -> bool {
+        match self {
+            Interpreter::Local(_) => true,
+            Interpreter::Namerd(config) => {
+                !config.dst.to_string().starts_with("/$/") || !config.transformers.is_empty()
+            }
+        }
+    }
+
     /// `identity` is what a control plane gets to know of the router.
     ///
     /// # Panics
