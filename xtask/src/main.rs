@@ -1,9 +1,10 @@
 //! Project tasks: `cargo xtask test` sets up what the tests need and runs all of them;
-//! `cargo xtask bench` measures the router beside other proxies.
+//! `cargo xtask bench` measures the router beside other proxies; `cargo xtask dist` makes what is installed.
 //!
 //! Not a build system: what `cargo` can do alone is left to it.
 
 mod bench;
+mod dist;
 mod needs;
 mod tests;
 
@@ -12,10 +13,12 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask test [FILTER…]
        cargo xtask bench …
+       cargo xtask dist static|image|deb …
 
 Sets up what the tests need (git, chromium, a Kubernetes control plane), builds all tests and runs them. With FILTERs, runs
 only tests whose name contains one of them. `bench` measures the router beside other proxies;
-`cargo xtask bench --help` says how.
+`cargo xtask bench --help` says how. `dist` makes a static binary, a container image of it without a
+daemon or a registry, or a Debian package; `cargo xtask dist --help` says how.
 ";
 
 fn main() -> ExitCode {
@@ -29,6 +32,11 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some((task, arguments)) if task == "bench" => bench::run(arguments),
+        Some((task, [help])) if task == "dist" && help == "--help" => {
+            print!("{}", dist::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Some((task, arguments)) if task == "dist" => dist::run(arguments),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

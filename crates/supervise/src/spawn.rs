@@ -15,6 +15,17 @@ use crate::kernel::{MARK, mark};
 
 type Job = (Command, oneshot::Sender<io::Result<u32>>);
 
+/// What systemd told us about ourselves, which is not true of what we start.
+const OF_OUR_UNIT: [&str; 7] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "RUNTIME_DIRECTORY",
+];
+
 /// Starts it in a session of its own, with its output appended to its log. The caller reaps it.
 pub(crate) async fn spawn(directory: &Path, spec: &Spec) -> io::Result<u32> {
     let command = command(directory, spec)?;
@@ -52,6 +63,9 @@ fn command(directory: &Path, spec: &Spec) -> io::Result<Command> {
         .map_err(|error| io::Error::new(error.kind(), format!("log file {}: {error}", spec.log.display())))?;
     let program = spec.argv.first().ok_or_else(|| io::Error::other("argv is empty"))?;
     let mut command = Command::new(program);
+    for name in OF_OUR_UNIT {
+        command.env_remove(name);
+    }
     command.args(&spec.argv[1..]).envs(&spec.env).env(MARK, mark(directory, &spec.name, spec.generation));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     if let Some(cwd) = &spec.cwd {

@@ -11,6 +11,7 @@ use crate::document::{Located, Problem, Source};
 use crate::exit::{Exit, Failure};
 use crate::logs;
 use crate::signals::Ending;
+use crate::systemd::Systemd;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -63,6 +64,8 @@ async fn serve(config: Config, source: &Source, log: logs::Filter) -> anyhow::Re
     let mut server = Server::start_with(config, Some(Arc::new(Levels(log))))
         .await
         .map_err(|error| Failure::error(Exit::Failed, format!("{}: {}", source.name(), crate::web::chain(&error))))?;
+    let systemd = Systemd::of_this_process();
+    systemd.ready("Serving");
     let grace = tokio::select! {
         signal = ending.wanted() => {
             info!("{signal}: closing");
@@ -73,6 +76,7 @@ async fn serve(config: Config, source: &Source, log: logs::Filter) -> anyhow::Re
             grace
         }
     };
+    systemd.stopping();
     tokio::select! {
         finished = server.stop(grace) => {
             if !finished {

@@ -10,6 +10,7 @@ use tracing::info;
 use crate::document::{self, Source};
 use crate::exit::Exit;
 use crate::signals::Ending;
+use crate::systemd::Systemd;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -36,7 +37,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let executable = std::env::current_exe().context("cannot tell where this program is")?;
     let server = Server::start(config, executable).await?;
     info!("serving the pipeline on {}", server.address());
+    let systemd = Systemd::of_this_process();
+    systemd.ready("Serving");
     info!("{}: ending; deploys in flight stay in the journal", ending.wanted().await);
+    systemd.stopping();
     server.stop().await;
     Ok(())
 }

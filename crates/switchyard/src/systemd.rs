@@ -49,7 +49,7 @@ impl Systemd {
     }
 
     pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=Finishing requests under way");
+        self.tell("STOPPING=1\nSTATUS=Finishing what is under way");
     }
 
     /// Another process is the service from here on; this one only finishes.

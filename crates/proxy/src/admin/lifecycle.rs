@@ -113,7 +113,6 @@ pub(crate) async fn reload(State(context): State<Shared>, method: Method) -> Res
 }
 
 /// The admin server before there is anything to tell.
-#[must_use]
 pub fn starting(readiness: Readiness) -> Router {
     let ready = move || std::future::ready(readiness.answer());
     Router::new()
