@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use control::client::Farewell;
+use discovery::{Clusters, Surroundings};
 use naming::ConfiguredInterpreter;
 use proxy::admin::{Phase, Readiness, Reloaded, Reloads, RouterSource, Sources};
 use proxy::config::{Config, Problem};
@@ -25,8 +26,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::admin::{self, Serving};
-use super::built::{Built, Introduction};
+use super::built::{Built, Place};
 use super::handover::{self, Event, Offered, Predecessor, Purpose, Waiting};
+use super::ingress;
 use super::plan::Plan;
 use crate::document::Source;
 use crate::logs;
@@ -104,6 +106,7 @@ pub(super) struct Shared {
     pub history: Arc<Mutex<History>>,
     pub readiness: Readiness,
     pub reloads: Reloads,
+    pub surroundings: Surroundings,
     pub shutdown: mpsc::Sender<Option<Duration>>,
     pub started: Instant,
 }
@@ -166,10 +169,21 @@ impl Assembled {
         };
 
         let farewell = Farewell::default();
-        let introduction = Introduction { admin: admin::url(bound), farewell: &farewell };
-        let built = Built::of(&plan, None, &introduction).map_err(Stopped::Refused)?;
+        let surroundings = Surroundings::new(Clusters::new(crate::runtime::environment()));
+        let place = Place { admin: admin::url(bound), farewell: &farewell, surroundings: &surroundings };
+        let built = Built::of(&plan, None, &place).map_err(Stopped::Refused)?;
+        ingress::fill(&plan.config.settings, &surroundings).await.map_err(|problems| {
+            match problems.into_iter().next() {
+                Some(problem) => Stopped::Refused(problem),
+                None => Stopped::Failed(anyhow::anyhow!("an identifier cannot be built")),
+            }
+        })?;
         let registry = Registry::default();
         telemetry::register_process(&registry);
+        for (name, read) in discovery::TOTALS {
+            let clusters = surroundings.clusters().clone();
+            registry.gauge_with(&["kubernetes", name], move || read(&clusters.totals()));
+        }
         let history = Arc::new(Mutex::new(History::default()));
         let Config { settings, telemetry, usage, shown, .. } = plan.config;
         let routers = settings.routers.clone();
@@ -181,7 +195,7 @@ impl Assembled {
             inherited: offered.into_iter().map(inherited).collect(),
         };
         let running = start.go().map_err(|error| bind_failed(error, &routers))?;
-        let shared = Shared { registry, history, readiness, reloads, shutdown, started };
+        let shared = Shared { registry, history, readiness, reloads, surroundings, shutdown, started };
         for config in telemetry.statsd.clone() {
             info!("sending to statsd at {}:{} as {}", config.hostname, config.port, config.prefix);
             tokio::spawn(::telemetry::statsd::send_for_ever(shared.registry.clone(), config));

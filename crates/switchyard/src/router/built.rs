@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use control::client::{Farewell, Identity};
-use discovery::{ConfigError, NamerConfig, Precedence};
+use discovery::{ConfigError, NamerConfig, Precedence, Surroundings};
 use naming::Namers;
 use proxy::config::Problem;
 use serde_json::Value;
@@ -31,11 +31,12 @@ pub struct Interpreter {
     value: Value,
 }
 
-/// How this process introduces itself to a control plane.
-pub struct Introduction<'a> {
+/// Where parts are built: how this process introduces itself to a control plane, what they share.
+pub struct Place<'a> {
     /// The admin server's URL.
     pub admin: String,
     pub farewell: &'a Farewell,
+    pub surroundings: &'a Surroundings,
 }
 
 impl Built {
@@ -46,13 +47,14 @@ impl Built {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn of(plan: &Plan, before: Option<&Built>, introduction: &Introduction<'_>) -> Result<Built, Problem> {
+    pub fn of(plan: &Plan, before: Option<&Built>, place: &Place<'_>) -> Result<Built, Problem> {
         let same_namers = before.filter(|before| before.configs == plan.namers);
         let namers = match same_namers {
             Some(before) => before.namers.clone(),
             None => {
                 let before = before.map(|before| (before.configs.as_slice(), &before.namers));
-                discovery::build_namers_after(&plan.namers, Precedence::LastWins, before).map_err(refused("namers"))?
+                discovery::build_namers_after(&plan.namers, Precedence::LastWins, place.surroundings, before)
+                    .map_err(refused("namers"))?
             }
         };
         let mut interpreters = Vec::new();
@@ -68,9 +70,9 @@ impl Built {
                 Some(known) => known.built.clone(),
                 None => {
                     let at = format!("routers[{number}].interpreter");
-                    let admin = Some(introduction.admin.clone());
-                    let identity = Identity::of_this_process(&router, admin, introduction.farewell);
-                    config.build(&namers, identity).map_err(refused(&at))?
+                    let admin = Some(place.admin.clone());
+                    let identity = Identity::of_this_process(&router, admin, place.farewell);
+                    config.build(&namers, identity, place.surroundings).map_err(refused(&at))?
                 }
             };
             let is_kept = known.is_some();

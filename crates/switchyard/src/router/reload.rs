@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 
 use super::admin;
 use super::assembled::{Assembled, unbound};
-use super::built::{Built, Introduction};
+use super::built::{Built, Place};
 use super::difference::{self, Change, label};
+use super::ingress;
 use super::plan::Plan;
 use crate::document::{self, Located, Source};
 
@@ -85,15 +86,18 @@ impl Assembled {
         }
         match self.apply(plan).await {
             Ok(()) => Outcome::Applied,
-            Err(Unapplied::Problem(problem)) => Outcome::Refused(placed(vec![problem])),
+            Err(Unapplied::Problems(problems)) => Outcome::Refused(placed(problems)),
             Err(Unapplied::Failed(error)) => Outcome::Failed(format!("{error:#}")),
         }
     }
 
     async fn apply(&mut self, plan: Plan) -> Result<(), Unapplied> {
         let address = self.admin.address().map_err(|error| Unapplied::Failed(error.into()))?;
-        let introduction = Introduction { admin: admin::url(address), farewell: &self.farewell };
-        let built = Built::of(&plan, Some(&self.built), &introduction).map_err(Unapplied::Problem)?;
+        let (farewell, surroundings) = (&self.farewell, &self.shared.surroundings);
+        let place = Place { admin: admin::url(address), farewell, surroundings };
+        let built =
+            Built::of(&plan, Some(&self.built), &place).map_err(|problem| Unapplied::Problems(vec![problem]))?;
+        ingress::fill(&plan.config.settings, surroundings).await.map_err(Unapplied::Problems)?;
         let Config { settings, admin, telemetry, shown, .. } = plan.config;
         let next = settings.routers.iter().zip(&built.interpreters).map(|(settings, interpreter)| Next {
             settings: settings.clone(),
@@ -102,7 +106,7 @@ impl Assembled {
         });
         if let Err(error) = self.running.reload(next.collect()).await {
             return Err(match unbound(&error, &settings.routers) {
-                Some(problem) => Unapplied::Problem(problem),
+                Some(problem) => Unapplied::Problems(vec![problem]),
                 None => Unapplied::Failed(error.into()),
             });
         }
@@ -163,7 +167,7 @@ impl Assembled {
 
 /// Why a good document is not served.
 enum Unapplied {
-    Problem(Problem),
+    Problems(Vec<Problem>),
     Failed(anyhow::Error),
 }
 
