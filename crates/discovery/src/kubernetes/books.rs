@@ -1,8 +1,12 @@
 //! The books of one cluster: one watch for each namespace and kind of object that somebody reads.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use kubernetes::{
@@ -20,13 +24,26 @@ use super::{
     services::{Service, Services},
 };
 
-/// See the module's documentation. A watch ends with its last reader.
+/// See the module's documentation. A watch ends a minute after its last reader: who asks again and again,
+/// each time only once, must not make the cluster list all of a namespace each time.
 pub(crate) struct Books {
     pub(crate) cluster: Cluster,
     backends: Shared<Arc<str>, (), Book<AllBackends>>,
     services: Shared<Arc<str>, (), Book<Services>>,
     open: Arc<AtomicUsize>,
+    lingering: Arc<Lingering>,
 }
+
+/// Watches that were asked for lately, by kind and namespace.
+type Lingering = Mutex<HashMap<(Kind, Arc<str>), (Live<()>, Instant)>>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Backends,
+    Services,
+}
+
+const LINGER: Duration = Duration::from_secs(60);
 
 /// Watches of one process on one cluster: names that callers make up must not open more than that.
 const MOST_OPEN: usize = 2000;
@@ -55,28 +72,46 @@ impl Books {
     /// # Panics
     /// Outside a tokio runtime.
     pub(crate) fn new(cluster: Cluster) -> Books {
-        Books { cluster, backends: Shared::new(), services: Shared::new(), open: Arc::default() }
+        let lingering: Arc<Lingering> = Arc::default();
+        let forgotten = Arc::downgrade(&lingering);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LINGER / 4).await;
+                let Some(lingering) = forgotten.upgrade() else { return };
+                let mut lingering = lingering.lock().unwrap_or_else(PoisonError::into_inner);
+                lingering.retain(|_, (_, asked)| asked.elapsed() < LINGER);
+            }
+        });
+        Books { cluster, backends: Shared::new(), services: Shared::new(), open: Arc::default(), lingering }
     }
 
     /// Both must be names that Kubernetes would accept (`is_name`).
     pub(crate) fn backends(&self, namespace: &str, service: &str) -> Live<Option<Arc<Backends>>> {
         let namespace: Arc<str> = namespace.into();
-        let cluster = self.cluster.clone();
+        let (cluster, name) = (self.cluster.clone(), namespace.clone());
         let (open, fed) = self.backends.get(namespace.clone(), |fed| {
             let counted = Open::new(&self.open);
-            feed_backends(cluster, namespace, fed, counted)
+            feed_backends(cluster, name, fed, counted)
         });
+        self.linger(Kind::Backends, namespace, &open);
         fed.extra.read(service).keeping(Arc::new(open))
     }
 
     pub(crate) fn service(&self, namespace: &str, service: &str) -> Live<Option<Arc<Service>>> {
         let namespace: Arc<str> = namespace.into();
-        let cluster = self.cluster.clone();
+        let (cluster, name) = (self.cluster.clone(), namespace.clone());
         let (open, fed) = self.services.get(namespace.clone(), |fed| {
             let counted = Open::new(&self.open);
-            feed_services(cluster, namespace, fed, counted)
+            feed_services(cluster, name, fed, counted)
         });
+        self.linger(Kind::Services, namespace, &open);
         fed.extra.read(service).keeping(Arc::new(open))
+    }
+
+    fn linger(&self, kind: Kind, namespace: Arc<str>, open: &Live<()>) {
+        // Each change to the table is one step: a panic elsewhere leaves it whole.
+        let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        lingering.insert((kind, namespace), (open.clone(), Instant::now()));
     }
 
     /// How the watches of a namespace do: backends, services.
