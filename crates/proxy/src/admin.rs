@@ -54,6 +54,8 @@ pub struct Sources {
     pub prometheus: Vec<Prometheus>,
     /// Whether metrics are told in InfluxDB's format, too.
     pub influxdb: bool,
+    /// `/admin/exporters.json`
+    pub exporters: telemetry::export::Reports,
     /// Kept by [`keep_history`].
     pub history: Arc<Mutex<History>>,
     pub routers: Vec<RouterSource>,
@@ -118,6 +120,7 @@ impl Context {
 const FIXED: &[&str] = &[
     "/admin",
     "/admin/index.txt",
+    "/admin/exporters.json",
     "/admin/metrics.json",
     "/admin/overview.json",
     "/admin/ping",
@@ -168,6 +171,7 @@ pub fn routes(mut sources: Sources) -> Router {
         .route("/admin/shutdown", any(basics::shutdown))
         .route("/config.json", get(basics::config))
         .route("/admin/metrics.json", get(metrics::json))
+        .route("/admin/exporters.json", get(metrics::exporters))
         .route("/delegator.json", any(delegator::answer))
         .route("/bound-names.json", get(state::bound_names))
         .route("/client_state.json", get(state::clients))

@@ -11,6 +11,7 @@
 
 mod admin;
 mod by_prefix;
+mod exporters;
 mod identifier;
 mod load_balancer;
 mod part;

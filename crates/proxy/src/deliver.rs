@@ -79,6 +79,9 @@ impl Exchange<'_> {
         self.count_answer(&arrived, class, now);
         let answer_failed = arrived.answer.status >= 500;
         self.record.keep_head(&worker, &self.out, &self.request, answer_failed);
+        if self.request.wanted != 0 {
+            self.record.keep_answer(&worker, &arrived.place);
+        }
         let Arrived { upstream, picked, place, answer, .. } = arrived;
         let nanos = now.saturating_sub(self.request.started);
         let end = End::Answered { status: answer.status, class, nanos };

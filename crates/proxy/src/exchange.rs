@@ -157,7 +157,7 @@ impl<'a> Exchange<'a> {
             }
         };
         self.request.name.service.deposit(now);
-        self.record.begin(&drawn, &picked.endpoint, now);
+        self.record.begin(&drawn, &picked.endpoint, now, self.request.client_span);
         let attempt_ends = self.send(&mut upstream, client.settings.attempt_timeout);
         Some(Flight { upstream, picked, drawn, dispatched: now, attempt_ends })
     }
@@ -219,7 +219,7 @@ impl<'a> Exchange<'a> {
                 server.statuses.error(nanos);
             }
         }
-        record.finish(connection, &request.name, started, end);
+        record.finish(connection, &request, end);
     }
 
     /// The exchange at length: from the start, or from what came of the first dispatch.
@@ -247,7 +247,11 @@ impl<'a> Exchange<'a> {
                     let class = self.asked().answered(arrived.answer.status, arrived.answer.says_retryable);
                     (class, Ok(arrived))
                 }
-                Err(Stop::Failure(failure)) => (self.asked().failed(failure.kind), Err(failure)),
+                Err(Stop::Failure(failure)) => {
+                    let class = self.asked().failed(failure.kind);
+                    self.record.classify(self.request.client_span, class);
+                    (class, Err(failure))
+                }
                 Err(stop) => break self.stop(stop).await,
             };
             if class == Class::Retryable && self.may_retry() {
@@ -357,7 +361,7 @@ impl<'a> Exchange<'a> {
                         },
                     };
                     let dispatched = if upstream.reused { now } else { worker.now() };
-                    self.record.begin(&drawn, &endpoint, dispatched);
+                    self.record.begin(&drawn, &endpoint, dispatched, self.request.client_span);
                     let attempt_ends = self.send(&mut upstream, client.settings.attempt_timeout);
                     (upstream, picked, dispatched, attempt_ends, None)
                 }
@@ -466,7 +470,7 @@ impl<'a> Exchange<'a> {
                 let nanos = worker.now().saturating_sub(began);
                 client.metrics.connect_failed(nanos);
                 tracing::debug!(client = %client.id, endpoint = %endpoint.address, %error, "no connection");
-                self.record.refused(drawn, endpoint, began, &error, nanos);
+                self.record.refused(drawn, endpoint, began, self.request.client_span, (&error, nanos));
                 Err(Failure::connect(endpoint.address, name, &client.id, &client.addresses()))
             }
             Ok(Err(NoConnection::Exhausted(error))) => {
@@ -599,6 +603,7 @@ impl<'a> Exchange<'a> {
             leaf.client.deposit(now);
         }
         self.record.note(Some(arrived.answer.status), None, now);
+        self.record.classify(self.request.client_span, class);
     }
 
     /// Waits before a retry, but no longer than the request may take.
@@ -623,12 +628,12 @@ impl<'a> Exchange<'a> {
 
     /// Ends with an answer of our own, if there is somebody to get it.
     async fn stop(&mut self, stop: Stop) -> (End, Next) {
+        self.record.keep_head(&self.connection.worker, &self.out, &self.request, true);
         let failure = match stop {
             Stop::ClientGone => return (End::Gone, Next::Close),
             Stop::BadBody(text) => Failure::new(Kind::Request, text),
             Stop::Failure(failure) => failure,
         };
-        self.record.keep_head(&self.connection.worker, &self.out, &self.request, true);
         let keep_alive = self.request.keep_alive && self.request.is_complete();
         let ending = Ending { method: self.request.method, keep_alive };
         let next = self.connection.write_failure(&failure, ending).await;

@@ -27,6 +27,7 @@ mod server;
 mod service;
 mod serving;
 pub mod settings;
+mod spans;
 mod start;
 mod tcp;
 mod thread;
@@ -36,4 +37,4 @@ mod wire;
 mod worker;
 
 pub use listen::Inherited;
-pub use start::{Change, HandOver, Next, Running, ServerAddress, Start, StartError, Stop, start};
+pub use start::{Change, HandOver, Next, Running, ServerAddress, Start, StartError, Stop, Telemetry, start};

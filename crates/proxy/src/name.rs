@@ -50,7 +50,7 @@ pub(crate) struct Leaf {
     pub requests: Requests,
     /// `l5d-dst-service`, `l5d-dst-client` and, if there is one, `l5d-dst-residual`: whole lines.
     pub lines: Box<[u8]>,
-    residual: Path,
+    pub residual: Path,
 }
 
 /// What was drawn.

@@ -3,20 +3,25 @@
 //! A request that is not kept costs a comparison. Texts are only made for one that is.
 
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http1::Method;
+use http1::{Known, Method, Version};
 use naming::State;
 
 use crate::admin::{Attempt, RecentRequest};
+use crate::classify::Class;
 use crate::connection::Connection;
 use crate::exchange::End;
 use crate::failure::Failure;
-use crate::name::{Drawn, Name};
+use crate::name::Drawn;
 use crate::pool::Endpoint;
 use crate::request::Request;
+use crate::spans::{self, Exchanged};
+use crate::trace;
+use crate::wire::Place;
 use crate::worker::Worker;
 
 /// Kept per [`WINDOW`] and worker: of all requests, and of those that failed or were overridden.
@@ -53,28 +58,50 @@ impl Sampler {
 pub(crate) struct Record {
     current: Option<Trying>,
     /// All attempts before the current one; empty for almost every request.
-    past: Vec<Attempt>,
+    past: Vec<Trying>,
     /// The outgoing head's first lines, if the request may be kept.
     head: Option<Box<[u8]>>,
+    /// The answer's head, if its span is wanted.
+    answer: Option<Box<Answered>>,
 }
 
-struct Trying {
-    drawn: Drawn,
-    endpoint: SocketAddr,
-    began: u64,
-    status: Option<u16>,
-    error: Option<String>,
-    micros: u64,
+/// One try at an endpoint.
+pub(crate) struct Trying {
+    pub drawn: Drawn,
+    pub endpoint: SocketAddr,
+    /// When it went out, in nanoseconds since the worker's epoch.
+    pub began: u64,
+    /// The client span: a request that is sent once more because nobody took it keeps it.
+    pub span: u64,
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    pub class: Option<Class>,
+    pub micros: u64,
+}
+
+/// What a span tells of an answer.
+pub(crate) struct Answered {
+    pub version: Version,
+    pub content_type: Option<String>,
+    pub content_length: Option<String>,
 }
 
 impl Record {
-    /// A request goes out.
+    /// A request goes out, as this client span.
     #[inline]
-    pub(crate) fn begin(&mut self, drawn: &Drawn, endpoint: &Endpoint, now: u64) {
+    pub(crate) fn begin(&mut self, drawn: &Drawn, endpoint: &Endpoint, now: u64, span: u64) {
         self.push_current();
         let drawn = Drawn { leaf: drawn.leaf.clone(), share: drawn.share };
-        self.current =
-            Some(Trying { drawn, endpoint: endpoint.address, began: now, status: None, error: None, micros: 0 });
+        self.current = Some(Trying {
+            drawn,
+            endpoint: endpoint.address,
+            began: now,
+            span,
+            status: None,
+            error: None,
+            class: None,
+            micros: 0,
+        });
     }
 
     /// What came of it.
@@ -87,15 +114,24 @@ impl Record {
         }
     }
 
-    /// An endpoint took no connection.
-    pub(crate) fn refused(&mut self, drawn: &Drawn, endpoint: &Endpoint, now: u64, error: &std::io::Error, nanos: u64) {
-        self.begin(drawn, endpoint, now);
+    /// What the classifier says of this client span.
+    #[inline]
+    pub(crate) fn classify(&mut self, span: u64, class: Class) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.span == span) {
+            current.class = Some(class);
+        }
+    }
+
+    /// An endpoint took no connection for this client span.
+    pub(crate) fn refused(&mut self, drawn: &Drawn, endpoint: &Endpoint, now: u64, span: u64, why: (&io::Error, u64)) {
+        let (error, nanos) = why;
+        self.begin(drawn, endpoint, now, span);
         self.note(None, Some(&error.to_string()), now + nanos);
     }
 
     fn push_current(&mut self) {
         if let Some(current) = self.current.take() {
-            self.past.push(current.into());
+            self.past.push(current);
         }
     }
 
@@ -103,14 +139,37 @@ impl Record {
     #[inline]
     pub(crate) fn keep_head(&mut self, worker: &Worker, out: &[u8], request: &Request, failed: bool) {
         let remarkable = failed || !request.name.local.is_empty();
-        if worker.sampler.left(worker.coarse_now(), if remarkable { REMARKABLE } else { ORDINARY }) {
+        let kept = worker.sampler.left(worker.coarse_now(), if remarkable { REMARKABLE } else { ORDINARY });
+        if kept || request.wanted != 0 {
             self.head = Some(out[..request.tail.min(out.len())].into());
         }
     }
 
+    /// The answer's head is in the worker's parser.
+    pub(crate) fn keep_answer(&mut self, worker: &Worker, place: &Place) {
+        let head = worker.response.borrow();
+        let text =
+            |bytes: &[u8], name| head.first(bytes, name).map(|value| String::from_utf8_lossy(value).into_owned());
+        let kept = |bytes: &[u8]| Answered {
+            version: head.version,
+            content_type: text(bytes, Known::ContentType),
+            content_length: text(bytes, Known::ContentLength),
+        };
+        self.answer = Some(Box::new(match place {
+            Place::Read(length) => worker.with_read(*length, kept),
+            Place::Kept { bytes, .. } => kept(bytes),
+        }));
+    }
+
     /// The exchange is over.
     #[inline]
-    pub(crate) fn finish(mut self, connection: &Connection, name: &Name, started: u64, end: &End) {
+    pub(crate) fn finish(mut self, connection: &Connection, request: &Request, end: &End) {
+        if request.wanted != 0 {
+            self.push_current();
+            let (head, answer) = (self.head.as_deref(), self.answer.as_deref());
+            spans::send(connection, request, &Exchanged { attempts: &self.past, head, answer, end });
+        }
+        let name = &request.name;
         let remarkable = !matches!(end, End::Answered { status: ..500, .. }) || !name.local.is_empty();
         let worker = &connection.worker;
         let now = worker.coarse_now();
@@ -134,7 +193,7 @@ impl Record {
             State::Ok(served) => served.version.map(|version| version.to_string()),
             State::Pending | State::Failed(_) => None,
         };
-        let total_micros = worker.now().saturating_sub(started) / 1000;
+        let total_micros = worker.now().saturating_sub(request.started) / 1000;
         router.ring.push(RecentRequest {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             time: time_before(total_micros),
@@ -146,7 +205,9 @@ impl Record {
             local_dtab: name.local.show_exact(),
             bound_under: name.under.clone(),
             dtab_version: version,
-            attempts: self.past,
+            trace_id: Some(trace::shown_id(&request.trace)),
+            is_traced: request.wanted != 0,
+            attempts: self.past.into_iter().map(Attempt::from).collect(),
             status,
             error,
             total_micros,
@@ -172,6 +233,8 @@ pub(crate) fn rejected(connection: &Connection, failure: &Failure, method: Metho
         local_dtab: String::new(),
         bound_under: names::Dtab::empty(),
         dtab_version: None,
+        trace_id: None,
+        is_traced: false,
         attempts: Vec::new(),
         status: Some(failure.kind.status()),
         error: Some(failure.text.clone()),
@@ -185,6 +248,7 @@ impl From<Trying> for Attempt {
             client: trying.drawn.leaf.client.id.clone(),
             share: trying.drawn.share,
             endpoint: Some(trying.endpoint),
+            span_id: Some(format!("{:016x}", trying.span)),
             status: trying.status,
             error: trying.error,
             micros: trying.micros,
@@ -197,7 +261,7 @@ fn time_before(micros: u64) -> SystemTime {
     now.checked_sub(Duration::from_micros(micros)).unwrap_or(now)
 }
 
-fn request_line(head: &[u8]) -> (String, String) {
+pub(crate) fn request_line(head: &[u8]) -> (String, String) {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split(' ');
@@ -205,7 +269,7 @@ fn request_line(head: &[u8]) -> (String, String) {
     (word(), word())
 }
 
-fn header(head: &[u8], name: &str) -> Option<String> {
+pub(crate) fn header(head: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.split("\r\n").skip(1);
     lines.find_map(|line| {

@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http1::{Body, BodyKind, Known, KnownSet, Method, RequestHead, RequestOut, Version, write_line};
 
+use telemetry::spans::Wanted;
+
 use crate::context::{self, Deadline};
 use crate::failure::{Failure, Kind};
 use crate::forwarded::Forwarder;
@@ -62,6 +64,8 @@ pub(crate) struct Request {
     pub trace_state: Option<Box<[u8]>>,
     /// The client span that went out last.
     pub client_span: u64,
+    /// Exporters that want its spans; 0 for almost every request.
+    pub wanted: Wanted,
     pub deadline: Option<Deadline>,
     /// When the head was read, in nanoseconds since the epoch.
     pub started: u64,
@@ -118,7 +122,11 @@ pub(crate) fn prepare(
     }
     extra.extend_from_slice(&name.context);
     let propagator = router.settings.trace_propagator;
-    let received = propagator.receive(head, bytes, clear, &mut || fastrand::u64(..));
+    let mut received = propagator.receive(head, bytes, clear, &mut || fastrand::u64(..));
+    let wanted = match &router.worker.tracing {
+        Some(tracing) => tracing.decide(&mut received),
+        None => 0,
+    };
     remove = remove.with(propagator.rewritten());
     let ends_here = head.method == Method::Trace && count_down(head, bytes, &mut remove, extra)?;
     let is_buffered = match head.body {
@@ -155,6 +163,7 @@ pub(crate) fn prepare(
         trace: received.server,
         trace_state: received.state,
         client_span: 0,
+        wanted,
         deadline,
         started: 0,
         drawn: None,

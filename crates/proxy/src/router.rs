@@ -25,6 +25,7 @@ use crate::metrics::{Forget, Scope};
 use crate::name::Name;
 use crate::service::Service;
 use crate::settings;
+use crate::spans::Told;
 use crate::worker::Worker;
 
 /// Names, services or clients between two looks at the clock when house is kept.
@@ -37,6 +38,8 @@ pub(crate) struct Router {
     pub interpreter: Arc<dyn Interpreter>,
     pub worker: Rc<Worker>,
     pub ring: Ring,
+    /// What all its spans tell; `None`: nobody takes any.
+    pub told: Option<Told>,
     directory: Directory,
     names: RefCell<HashMap<Box<[u8]>, Rc<Name>>>,
     services: RefCell<HashMap<String, Weak<Service>>>,
@@ -83,6 +86,7 @@ impl Router {
             clients_cache: Cache::new(&scope, "client"),
             forget: Forget::new(&scope),
             ring: before.map_or_else(|| directory.ring(), |before| before.ring.clone()),
+            told: worker.tracing.as_ref().map(|_| Told::new(&settings)),
             worker: worker.clone(),
             settings,
             interpreter,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use naming::Interpreter;
 use telemetry::Registry;
+use telemetry::spans::Tracer;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +20,7 @@ use crate::directory::Directory;
 use crate::listen::{Binder, Inherited, Listening};
 use crate::room::Room;
 use crate::settings::{Router, Settings};
+use crate::spans::Tracing;
 use crate::thread::{self, Command, Part, ServerPart};
 
 pub use crate::thread::Stop;
@@ -51,6 +53,8 @@ pub struct Start<'a> {
     /// In the order of the routers.
     pub interpreters: Vec<Arc<dyn Interpreter>>,
     pub registry: &'a Registry,
+    /// `None`: nobody takes spans.
+    pub tracer: Option<Tracer>,
     /// Threads, at least one.
     pub workers: usize,
     /// Sockets that are bound already; those that no server wants are closed.
@@ -94,6 +98,20 @@ pub struct Running {
     next_key: u64,
 }
 
+/// What workers tell, and whom.
+#[derive(Clone)]
+pub struct Telemetry {
+    pub registry: Registry,
+    /// `None`: nobody takes spans.
+    pub tracer: Option<Tracer>,
+}
+
+impl From<&Registry> for Telemetry {
+    fn from(registry: &Registry) -> Telemetry {
+        Telemetry { registry: registry.clone(), tracer: None }
+    }
+}
+
 struct WorkerThread {
     commands: mpsc::UnboundedSender<Command>,
     thread: JoinHandle<()>,
@@ -106,10 +124,11 @@ struct WorkerThread {
 pub fn start(
     settings: Settings,
     interpreters: Vec<Arc<dyn Interpreter>>,
-    registry: &Registry,
+    telemetry: impl Into<Telemetry>,
     workers: usize,
 ) -> Result<Running, StartError> {
-    Start { settings, interpreters, registry, workers, inherited: Vec::new() }.go()
+    let Telemetry { registry, tracer } = telemetry.into();
+    Start { settings, interpreters, registry: &registry, tracer, workers, inherited: Vec::new() }.go()
 }
 
 impl Start<'_> {
@@ -118,7 +137,7 @@ impl Start<'_> {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub fn go(self) -> Result<Running, StartError> {
-        let Start { settings, interpreters, registry, workers, mut inherited } = self;
+        let Start { settings, interpreters, registry, tracer, workers, mut inherited } = self;
         let count = (settings.routers.len(), interpreters.len());
         if count.0 != count.1 {
             return Err(StartError::Interpreters { routers: count.0, interpreters: count.1 });
@@ -143,7 +162,9 @@ impl Start<'_> {
             let (commands, received) = mpsc::unbounded_channel();
             let shard = registry.shard();
             let (ready, is_ready) = std::sync::mpsc::channel();
-            let seat = thread::Seat { number, workers, shard, epoch, seed, room: room.clone(), ready };
+            let tracing = tracer.clone().map(Tracing::new);
+            let room = room.clone();
+            let seat = thread::Seat { number, workers, shard, epoch, seed, room, tracing, ready };
             let run = move || thread::run(seat, parts, received);
             let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run);
             let thread = thread.map_err(|source| StartError::Worker { number, source })?;

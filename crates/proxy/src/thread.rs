@@ -20,6 +20,7 @@ use crate::room::Room;
 use crate::router::Router;
 use crate::serving::Served;
 use crate::settings;
+use crate::spans::Tracing;
 use crate::worker::Worker;
 
 /// How late a deadline may be noticed.
@@ -80,6 +81,8 @@ pub(crate) struct Seat {
     pub seed: u64,
     /// For clients, shared by all workers.
     pub room: Arc<Room>,
+    /// `None`: nobody takes spans.
+    pub tracing: Option<Tracing>,
     /// Told when it runs, or why it does not.
     pub ready: Sender<io::Result<()>>,
 }

@@ -41,6 +41,8 @@ pub(crate) struct Trace {
 /// What a request brought, as a server span.
 pub(crate) struct Received {
     pub server: Trace,
+    /// Whether somebody decided to sample it, or not to; what that means for our own exporters.
+    pub decision: Option<bool>,
     /// `tracestate`, checked.
     pub state: Option<Box<[u8]>>,
 }
@@ -51,6 +53,8 @@ struct Found {
     caller: Option<Trace>,
     /// The share in which to sample.
     rate: Option<f64>,
+    /// Sampled, whoever asks; also without a caller's span.
+    debug: bool,
     state: Option<Box<[u8]>>,
 }
 
@@ -68,8 +72,17 @@ impl Trace {
         Trace { span: random(), parent: self.span, ..self }
     }
 
+    /// The id of the span above it.
+    pub(crate) fn above(&self) -> Option<u64> {
+        (self.parent != self.span).then_some(self.parent)
+    }
+
+    pub(crate) fn is_debug(&self) -> bool {
+        self.flags & Flags::DEBUG != 0
+    }
+
     fn decision(&self) -> Option<bool> {
-        if self.flags & Flags::DEBUG != 0 {
+        if self.is_debug() {
             return Some(true);
         }
         (self.flags & Flags::KNOWN != 0).then_some(self.flags & Flags::SAMPLED != 0)
@@ -123,6 +136,9 @@ impl TracePropagator {
             Some(caller) => caller.child(random),
             None => Trace { high: (self == TracePropagator::W3c).then(&mut *random), ..Trace::root(random) },
         };
+        if found.debug {
+            server.flags |= Flags::DEBUG;
+        }
         let decision = match found.rate {
             Some(rate) => Some(telemetry::spans::is_sampled(server.trace, rate)),
             None => server.decision(),
@@ -133,7 +149,7 @@ impl TracePropagator {
             Some(sampled) => server.decide(sampled),
             None => {}
         }
-        Received { server, state: found.state }
+        Received { server, decision, state: found.state }
     }
 }
 
@@ -157,6 +173,16 @@ fn write_hex(word: u64, out: &mut Vec<u8>) {
         *pair = [hex(byte >> 4), hex(byte)];
     }
     out.extend_from_slice(&digits);
+}
+
+/// A trace's id as it is shown: 16 digits, or 32.
+pub(crate) fn shown_id(trace: &Trace) -> String {
+    let mut digits = Vec::with_capacity(32);
+    if let Some(high) = trace.high {
+        write_hex(high, &mut digits);
+    }
+    write_hex(trace.trace, &mut digits);
+    String::from_utf8_lossy(&digits).into_owned()
 }
 
 /// Up to 16 hexadecimal digits, at least one.

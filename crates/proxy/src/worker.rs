@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use crate::connection::Parser;
 use crate::record::Sampler;
 use crate::room::Room;
+use crate::spans::Tracing;
 use crate::thread::Seat;
 
 /// One read takes at most this much, whatever the connection.
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     pub parser: RefCell<Parser>,
     pub response: RefCell<ResponseHead>,
     pub sampler: Sampler,
+    /// `None`: nobody takes spans.
+    pub tracing: Option<Tracing>,
     /// How long work that is no request held the worker up, in microseconds at a time.
     pub pauses: Stat,
     /// For clients, shared by all workers.
@@ -93,6 +96,7 @@ impl Worker {
             parser: RefCell::default(),
             response: RefCell::default(),
             sampler: Sampler::default(),
+            tracing: seat.tracing.clone(),
             pauses: seat.shard.stat(&["worker", "pause_us"]),
             room: seat.room.clone(),
             buffer: RefCell::new(vec![0; READ].into_boxed_slice()),

@@ -81,6 +81,7 @@ impl Status for Fixed {
 
 fn request(id: u64, local_dtab: &str, status: Option<u16>, total_micros: u64) -> RecentRequest {
     let attempt = Attempt {
+        span_id: None,
         client: "/#/io.l5d.fs/web".into(),
         share: Some(0.1),
         endpoint: Some(([127, 0, 0, 1], 8080).into()),
@@ -99,6 +100,8 @@ fn request(id: u64, local_dtab: &str, status: Option<u16>, total_micros: u64) ->
         local_dtab: local_dtab.into(),
         bound_under: Dtab::read(local_dtab).expect("a dtab"),
         dtab_version: Some("AAAAAAAAAAE=".into()),
+        trace_id: None,
+        is_traced: false,
         attempts: vec![attempt],
         status,
         error: None,
@@ -145,6 +148,7 @@ async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
         status: Arc::new(Fixed),
     };
     let mut sources = Sources {
+        exporters: telemetry::export::Reports::default(),
         registry,
         prometheus: Vec::new(),
         influxdb: false,

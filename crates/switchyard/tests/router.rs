@@ -158,7 +158,7 @@ error: standard input: namers[0].kind: the namer `io.l5d.consul` is not supporte
 #[test]
 fn the_documents_of_examples_and_demo_are_good() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    for file in ["examples/linkerd.yaml", "examples/linkerd-alone.yaml"] {
+    for file in ["examples/linkerd.yaml", "examples/linkerd-alone.yaml", "examples/tracing.yaml"] {
         let finished = run(&["-validate", &format!("{root}/{file}")], "");
         assert_eq!(finished.code, 0, "{file}: {}", finished.stderr);
     }

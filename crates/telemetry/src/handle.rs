@@ -58,6 +58,11 @@ impl SharedCounter {
     pub fn add(&self, count: u64) {
         self.cell.fetch_add(count, Ordering::Relaxed);
     }
+
+    /// What this handle and its clones (not the whole path) have counted.
+    pub fn value(&self) -> u64 {
+        self.cell.load(Ordering::Relaxed)
+    }
 }
 
 /// A level. Gauges of one path are summed; a dropped gauge no longer counts.

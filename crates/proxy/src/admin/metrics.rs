@@ -12,6 +12,12 @@ pub(crate) async fn json(State(context): State<Shared>, Query(query): Query<Vec<
     json_answer(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK), answer.body)
 }
 
+/// What exporters did: the array of their [`telemetry::export::Report`]s.
+pub(crate) async fn exporters(State(context): State<Shared>) -> Response {
+    let reports = context.sources.exporters.all();
+    json_answer(StatusCode::OK, serde_json::json!(reports).to_string())
+}
+
 /// Where metrics are told in Prometheus' format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prometheus {

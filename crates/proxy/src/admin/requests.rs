@@ -43,6 +43,10 @@ pub struct RecentRequest {
     pub bound_under: Dtab,
     /// The version that the interpreter served at the time.
     pub dtab_version: Option<String>,
+    /// The id of its trace, 16 or 32 hexadecimal digits; `None` if it could not be identified.
+    pub trace_id: Option<String>,
+    /// Whether its spans went to an exporter.
+    pub is_traced: bool,
     /// Each try, in order. Empty if it never got that far.
     pub attempts: Vec<Attempt>,
     /// What the client got; `None` if it went away first.
@@ -62,6 +66,8 @@ pub struct Attempt {
     /// The share of its branch of the split, 0 to 1; `None` where there was nothing to draw.
     pub share: Option<f64>,
     pub endpoint: Option<SocketAddr>,
+    /// The client span that the endpoint was told. One that was sent again because nobody took it keeps its span.
+    pub span_id: Option<String>,
     pub status: Option<u16>,
     pub error: Option<String>,
     pub micros: u64,

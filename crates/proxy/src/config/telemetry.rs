@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ::telemetry::statsd;
+use ::telemetry::{export, spans, statsd};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::exporters;
 use super::part::{At, Plugin, Problems};
 use crate::admin::Prometheus;
 use crate::settings::Recent;
@@ -13,8 +14,16 @@ use crate::settings::Recent;
 const TELEMETER: Plugin = Plugin {
     what: "telemeter",
     default: None,
-    built: &[PROMETHEUS, INFLUXDB, STATSD, "io.l5d.recentRequests"],
-    not_built: &["io.l5d.tracelog", "io.l5d.zipkin"],
+    built: &[
+        PROMETHEUS,
+        INFLUXDB,
+        STATSD,
+        "io.l5d.recentRequests",
+        exporters::TRACELOG,
+        exporters::ZIPKIN,
+        exporters::OTLP,
+    ],
+    not_built: &[],
 };
 const PROMETHEUS: &str = "io.l5d.prometheus";
 const INFLUXDB: &str = "io.l5d.influxdb";
@@ -32,6 +41,8 @@ pub struct Telemetry {
     pub influxdb: bool,
     /// Servers that everything is sent to.
     pub statsd: Vec<statsd::Config>,
+    /// Those of traces, and of whatever is pushed.
+    pub exporters: Vec<export::Config>,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +96,10 @@ pub(super) fn read(list: &[Value], at: &At, problems: &mut Problems) -> Telemetr
     for (number, value) in list.iter().enumerate() {
         one(value, &at.nth(number), &mut telemetry, problems);
     }
+    let traced = telemetry.exporters.iter().filter(|exporter| exporter.traces()).count();
+    if traced > spans::MOST_EXPORTERS {
+        problems.add(at, format!("{traced} of them take traces: there may be {}", spans::MOST_EXPORTERS));
+    }
     telemetry
 }
 
@@ -100,6 +115,10 @@ fn one(value: &Value, at: &At, telemetry: &mut Telemetry, problems: &mut Problem
     if kind == INFLUXDB {
         problems.read::<InfluxdbKeys>(at, &rest)?;
         telemetry.influxdb = true;
+        return Some(());
+    }
+    if [exporters::ZIPKIN, exporters::OTLP, exporters::TRACELOG].contains(&kind.as_str()) {
+        telemetry.exporters.extend(exporters::read(&kind, &rest, at, problems));
         return Some(());
     }
     if kind == STATSD {

@@ -33,7 +33,7 @@ pub(super) fn read(head: &RequestHead, bytes: &[u8]) -> Found {
 fn single(value: &[u8]) -> Found {
     let parts = value.split(|byte| *byte == b'-').collect::<Vec<_>>();
     match *parts.as_slice() {
-        [sampling] => Found { rate: sampling_of(sampling), ..Found::default() },
+        [sampling] => Found { rate: sampling_of(sampling), debug: sampling == b"d", ..Found::default() },
         [trace, span] => found(Some(trace), Some(span), None, None),
         [trace, span, sampling] => found(Some(trace), Some(span), None, Some(sampling)),
         [trace, span, sampling, parent] => found(Some(trace), Some(span), Some(parent), Some(sampling)),
@@ -55,10 +55,9 @@ fn found(trace: Option<&[u8]>, span: Option<&[u8]>, parent: Option<&[u8]>, sampl
             None => (None, span),
         };
         let parent = parent.and_then(read_hex).unwrap_or(span);
-        let flags = if sampling == Some(b"d") { Flags::DEBUG } else { 0 };
-        Some(Trace { span, parent, trace, flags, high })
+        Some(Trace { span, parent, trace, flags: 0, high })
     });
-    Found { caller, rate, state: None }
+    Found { caller, rate, debug: sampling == Some(b"d"), state: None }
 }
 
 /// The high half, if there are more than 64 bits, and the low one.
@@ -130,24 +129,24 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(value: &str, caller: Option<Trace>, rate: Option<f64>) {
+    fn check(value: &str, caller: Option<Trace>, rate: Option<f64>, debug: bool) {
         let found = single(value.as_bytes());
-        assert_eq!((found.caller, found.rate), (caller, rate), "{value}");
+        assert_eq!((found.caller, found.rate, found.debug), (caller, rate, debug), "{value}");
     }
 
     #[test]
     fn the_single_header_is_read_in_all_its_forms() {
         let high = Some(0x80f1_98ee_5634_3ba8);
         let own = Trace { parent: trace(None, 0).span, ..trace(high, 0) };
-        check(&format!("{LONG}-e457b5a2e4d86bd1"), Some(own), None);
-        check(&format!("{LONG}-e457b5a2e4d86bd1-1-00000000000005e3"), Some(trace(high, 0)), Some(1.0));
-        check(&format!("{LONG}-e457b5a2e4d86bd1-0-5e3"), Some(trace(high, 0)), Some(0.0));
-        check(&format!("{LONG}-e457b5a2e4d86bd1-d-5e3"), Some(trace(high, Flags::DEBUG)), Some(1.0));
-        check(&format!("{}-E457B5A2E4D86BD1-d-5e3", &LONG[16..]), Some(trace(None, Flags::DEBUG)), Some(1.0));
-        check("0", None, Some(0.0));
-        check("d", None, Some(1.0));
+        check(&format!("{LONG}-e457b5a2e4d86bd1"), Some(own), None, false);
+        check(&format!("{LONG}-e457b5a2e4d86bd1-1-00000000000005e3"), Some(trace(high, 0)), Some(1.0), false);
+        check(&format!("{LONG}-e457b5a2e4d86bd1-0-5e3"), Some(trace(high, 0)), Some(0.0), false);
+        check(&format!("{LONG}-e457b5a2e4d86bd1-d-5e3"), Some(trace(high, 0)), Some(1.0), true);
+        check(&format!("{}-E457B5A2E4D86BD1-d-5e3", &LONG[16..]), Some(trace(None, 0)), Some(1.0), true);
+        check("0", None, Some(0.0), false);
+        check("d", None, Some(1.0), true);
         for nonsense in ["", "-", "x-y", "a-b-c-d-e", "0-0", &format!("{LONG}0-1"), "zz-1", "1-", "-1"] {
-            check(nonsense, None, None);
+            check(nonsense, None, None, false);
         }
     }
 

@@ -12,7 +12,7 @@ const WORD: usize = 8;
 
 pub(super) fn read(head: &RequestHead, bytes: &[u8]) -> Found {
     let caller = head.first(bytes, Known::L5dCtxTrace).and_then(decode);
-    Found { caller, rate: asked_rate(head, bytes), state: None }
+    Found { caller, rate: asked_rate(head, bytes), ..Found::default() }
 }
 
 /// Anything but 32 or 40 bytes is no trace.

@@ -35,7 +35,7 @@ pub(super) fn read(head: &RequestHead, bytes: &[u8], clear: bool) -> Found {
     };
     let has_state = caller.is_some() && head.has(Known::TraceState);
     let state = if has_state { tracestate(head.fields.all(bytes, Known::TraceState)) } else { None };
-    Found { caller, rate, state }
+    Found { caller, rate, state, debug: false }
 }
 
 fn traceparent(value: &[u8]) -> Option<Trace> {

@@ -23,6 +23,8 @@ pub struct Proxy {
     pub address: SocketAddr,
     pub registry: Registry,
     pub running: Option<Running>,
+    /// Whoever takes spans.
+    pub exporting: telemetry::export::Exporting,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -48,17 +50,28 @@ impl Proxy {
         workers: usize,
         interpreter: impl FnOnce(naming::Namers) -> Arc<dyn Interpreter>,
     ) -> Proxy {
+        Proxy::traced(router, workers, &[], interpreter)
+    }
+
+    pub fn traced(
+        router: Router,
+        workers: usize,
+        exporters: &[telemetry::export::Config],
+        interpreter: impl FnOnce(naming::Namers) -> Arc<dyn Interpreter>,
+    ) -> Proxy {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let registry = Registry::default();
-        let running = runtime.block_on(async {
+        let (running, exporting) = runtime.block_on(async {
             let namers = discovery::build_namers(&[], Precedence::LastWins, &Surroundings::default()).expect("namers");
             let settings = Settings { routers: vec![router] };
-            proxy::start(settings, vec![interpreter(namers)], &registry, workers)
+            let exporting = telemetry::export::start(exporters, &registry);
+            let told = proxy::Telemetry { registry: registry.clone(), tracer: exporting.tracer() };
+            (proxy::start(settings, vec![interpreter(namers)], told, workers), exporting)
         });
         let running = running.unwrap_or_else(|error| panic!("{error}: {error:?}"));
         let address = running.servers()[0].address;
-        Proxy { address, registry, running: Some(running), runtime }
+        Proxy { address, registry, running: Some(running), exporting, runtime }
     }
 
     /// A GET on a connection of its own.

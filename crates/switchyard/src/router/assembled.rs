@@ -19,6 +19,7 @@ use proxy::admin::{Phase, Readiness, Reloaded, Reloads, RouterSource, Sources};
 use proxy::config::{Config, Problem};
 use proxy::{Inherited, Running, Start, StartError, Stop};
 use serde_json::Value;
+use telemetry::export::Exporting;
 use telemetry::{History, Registry};
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind};
@@ -35,6 +36,8 @@ use crate::logs;
 use crate::signals::{self, Ending};
 use crate::systemd::Systemd;
 
+/// What exporters still have to send at the end is lost after this time.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 /// A control plane that does not take a goodbye within this time does without.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -94,6 +97,7 @@ pub struct Assembled {
     pub(super) grace: Duration,
     pub(super) shared: Shared,
     pub(super) systemd: Systemd,
+    exporting: Exporting,
     waiting: Option<Waiting>,
     ears: Ears,
     /// Whether a process that we started is about to take over.
@@ -187,10 +191,15 @@ impl Assembled {
         let history = Arc::new(Mutex::new(History::default()));
         let Config { settings, telemetry, usage, shown, .. } = plan.config;
         let routers = settings.routers.clone();
+        let exporting = ::telemetry::export::start(&telemetry.exporters, &registry);
+        for report in exporting.reports().all() {
+            info!("sending {} to {} ({})", report.signal, report.target, report.kind);
+        }
         let start = Start {
             settings,
             interpreters: built.interpreters.iter().map(|interpreter| interpreter.built.clone()).collect(),
             registry: &registry,
+            tracer: exporting.tracer(),
             workers: options.workers,
             inherited: offered.into_iter().map(inherited).collect(),
         };
@@ -215,6 +224,7 @@ impl Assembled {
             grace: plan.config.admin.shutdown_grace,
             shared,
             systemd: Systemd::of_this_process(),
+            exporting,
             waiting: None,
             ears,
             upgrading: false,
@@ -284,6 +294,7 @@ impl Assembled {
             registry: self.shared.registry.clone(),
             prometheus: telemetry.prometheus,
             influxdb: telemetry.influxdb,
+            exporters: self.exporting.reports(),
             history: self.shared.history.clone(),
             routers: self.built.interpreters.iter().filter_map(source).collect(),
             namers: self.built.namers.configured().to_vec(),
@@ -303,7 +314,7 @@ impl Assembled {
     pub async fn serve(mut self) -> anyhow::Result<()> {
         let end = self.listen().await;
         self.shared.readiness.set(Phase::Draining);
-        let Assembled { running, admin, identifier, farewell, mut ears, systemd, waiting, grace, .. } = self;
+        let Assembled { running, admin, identifier, farewell, mut ears, systemd, exporting, waiting, grace, .. } = self;
         // Its path is the successor's.
         drop(waiting);
         ears.asked_to_reload.close();
@@ -346,6 +357,7 @@ impl Assembled {
         if !farewell.say(GOODBYE).await {
             warn!("could not say goodbye to every control plane; this router will count as lagging for a while");
         }
+        exporting.finish(LAST_SPANS).await;
         match admin {
             Some(admin) => admin.stop().await,
             None => Ok(()),
