@@ -476,7 +476,7 @@ impl<'a> Exchange<'a> {
             Ok(Err(NoConnection::Exhausted(error))) => {
                 let nanos = worker.now().saturating_sub(began);
                 client.metrics.connect_failed(nanos);
-                self.record.refused(drawn, endpoint, began, &error, nanos);
+                self.record.refused(drawn, endpoint, began, self.request.client_span, (&error, nanos));
                 Err(Failure::exhausted(endpoint.address, &error))
             }
             Ok(Err(NoConnection::Waiters)) => {
