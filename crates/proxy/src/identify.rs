@@ -178,6 +178,33 @@ mod tests {
         check(&path, "GET /a//b HTTP/1.1\r\n\r\n", Err(Unidentified::Failed("requirement failed".to_owned())));
     }
 
+    /// One rule: this host, paths below `/a`.
+    struct OneRule;
+
+    impl crate::settings::RequestRules for OneRule {
+        fn name(&self, host: &[u8], path: &[u8]) -> Result<Option<[std::sync::Arc<str>; 3]>, String> {
+            match host {
+                b"down.test" => Err("the rules are not known".to_owned()),
+                b"shop.test" if path.starts_with(b"/a") => Ok(Some(["n".into(), "80".into(), "web".into()])),
+                _ => Ok(None),
+            }
+        }
+    }
+
+    #[test]
+    fn rules_name_by_host_and_path() {
+        let ruled = crate::settings::Ruled::new("routers[0].identifier".to_owned(), serde_json::Value::Null);
+        let identifier = Identifier::Ruled(ruled.clone());
+        let failed = |why: &str| Err(Unidentified::Failed(why.to_owned()));
+        let request = "GET /a/b?/c HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+        check(&identifier, request, failed("routers[0].identifier: no rules"));
+        ruled.set(std::sync::Arc::new(OneRule));
+        check(&identifier, request, Ok("/n/80/web"));
+        let next = Err(Unidentified::Next("no ingress rule matches".to_owned()));
+        check(&identifier, "GET /?/a HTTP/1.1\r\nHost: shop.test\r\n\r\n", next);
+        check(&identifier, "GET /a HTTP/1.1\r\nHost: down.test\r\n\r\n", failed("the rules are not known"));
+    }
+
     #[test]
     fn consumed_segments_leave_the_rest_as_it_was() {
         for (segments, uri, rest) in [
