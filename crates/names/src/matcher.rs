@@ -41,6 +41,15 @@ impl PathMatcher {
         Some(captures)
     }
 
+    /// The keys of its captures.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let captures = self.segments.iter().filter_map(|segment| match segment {
+            Segment::Captures(_, captures) => Some(captures),
+            Segment::Any | Segment::Text(_) => None,
+        });
+        captures.flatten().map(|(key, _)| key.as_str())
+    }
+
     /// `template` with each `{key}` replaced by its capture; keys without a capture stay.
     pub fn substitute(template: &str, captures: &BTreeMap<String, String>) -> String {
         captures.iter().fold(template.to_owned(), |text, (key, value)| text.replace(&format!("{{{key}}}"), value))

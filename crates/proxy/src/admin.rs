@@ -10,6 +10,7 @@
 //! Nothing here runs on a worker, and no worker waits for it.
 
 mod basics;
+pub(crate) mod certificates;
 mod delegator;
 mod explained;
 mod identifier;
@@ -74,6 +75,8 @@ pub struct Sources {
     pub security: Security,
     /// When the process began.
     pub started: Instant,
+    /// For `/admin/tls.json`.
+    pub tls: tls::Reloader,
     /// `switchyard 0.1.0`, for `/admin/server_info`.
     pub version: String,
 }
@@ -129,6 +132,7 @@ const FIXED: &[&str] = &[
     "/admin/requests.json",
     "/admin/server_info",
     "/admin/shutdown",
+    "/admin/tls.json",
     "/bound-names.json",
     "/client_state.json",
     "/config.json",
@@ -178,6 +182,7 @@ pub fn routes(mut sources: Sources) -> Router {
         .route("/logging.json", any(levels::answer))
         .route("/admin/overview.json", get(overview::answer))
         .route("/admin/requests.json", get(requests::list))
+        .route("/admin/tls.json", get(certificates::answer))
         .route("/admin/requests/{id}", get(requests::why))
         .route("/namer_state/{*name}", get(state::namer))
         .route("/{router}/interpreter_state/{*name}", get(state::interpreter))

@@ -5,8 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use balance::{BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
-use names::Path;
-use naming::{Addr, Endpoints, Live, State};
+use naming::{Addr, Bound, Endpoints, Live, State};
 use telemetry::{Counter, Gauge, Stat};
 use tokio::task::{spawn_local, yield_now};
 
@@ -16,6 +15,7 @@ use crate::housekeeping::Turn;
 use crate::metrics::{Connections, Requests, Scope, Statuses};
 use crate::pool::{Bounds, Endpoint};
 use crate::settings;
+use crate::stream::Secured;
 use crate::worker::Worker;
 
 /// Extra attempts at getting a connection for one request, which cost no budget (finagle's).
@@ -26,6 +26,8 @@ pub(crate) struct Client {
     pub id: String,
     pub settings: settings::Client,
     pub metrics: Rc<Metrics>,
+    /// Where it speaks TLS.
+    pub secured: Option<Secured>,
     addr: RefCell<Live<Addr>>,
     known: RefCell<Known>,
     cluster: RefCell<Cluster>,
@@ -247,12 +249,12 @@ impl Client {
     pub(crate) fn new(
         worker: &Rc<Worker>,
         scope: Scope,
-        id: &Path,
-        addr: Live<Addr>,
+        bound: &Bound,
         settings: settings::Client,
+        secured: Option<Secured>,
         directory: &Directory,
     ) -> Rc<Client> {
-        let shown = id.show();
+        let (shown, addr) = (bound.id.show(), bound.addr.clone());
         let pool = settings.pool.unwrap_or_default();
         let budget = Budget::new(&settings.requeue_budget.unwrap_or_default());
         let balancer = balancer(&settings.load_balancer.unwrap_or_default(), worker);
@@ -260,6 +262,7 @@ impl Client {
         let client = Rc::new(Client {
             metrics: Rc::new(Metrics::new(worker, scope, &balancer.strategy)),
             entry: directory.enter(&shown, addr.clone()),
+            secured,
             id: shown,
             addr: RefCell::new(addr),
             known: RefCell::new(Known::Pending),

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use http1::{Body, Form, HeadError, Limits, Method, Progress, RequestHead, parse_request, write_refusal};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::exchange::{self, Exchange, Flight, Settled};
 use crate::failure::{Failure, Kind, Manner};
@@ -27,7 +26,7 @@ use crate::metrics::Life;
 use crate::record;
 use crate::request::{Request, Scratch, keeps_alive, prepare};
 use crate::server::Server;
-use crate::tcp;
+use crate::stream::Stream;
 use crate::worker::{Mood, Slot, Worker};
 
 /// While there is little room, who sends nothing has so long.
@@ -46,7 +45,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 pub(crate) struct Connection {
     pub worker: Rc<Worker>,
     pub server: Rc<Server>,
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub peer: SocketAddr,
     pub slot: Slot,
     /// Bytes that were read ahead; those before `carry_from` are used.
@@ -104,7 +103,7 @@ pub(crate) enum Next {
 
 /// The task of one connection. All that it needs is in the connection from the start: arguments would weigh
 /// on every idle one.
-pub(crate) fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
+pub(crate) fn serve(server: Rc<Server>, stream: Stream, peer: SocketAddr) -> impl Future<Output = ()> {
     let worker = server.router.worker.clone();
     let slot = Slot::new(&worker);
     server.connections.opened();
@@ -262,7 +261,7 @@ impl Connection {
         self.follow_reload();
         if self.slot.is_due() {
             // Bytes that the event loop has not seen yet wake this task.
-            let has_news = self.is_leaving() && tcp::has_news(&self.stream);
+            let has_news = self.is_leaving() && self.stream.has_news();
             return if has_news { Poll::Pending } else { Poll::Ready(Ok(0)) };
         }
         if self.is_leaving() {
@@ -354,7 +353,7 @@ impl Connection {
         };
         request.started = worker.now();
         if let Some(drawn) = request.name.try_draw(&server.router, request.started) {
-            request.enter(&drawn, server.router.settings.trace_propagator, &mut out);
+            request.enter(&drawn, server.router.settings.trace_propagator, self.stream.certificate(), &mut out);
             request.drawn = Some(drawn);
         }
         match request.body.feed(rest, Form::Pass, &mut out) {

@@ -2,7 +2,6 @@
 //! go along.
 
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -131,7 +130,7 @@ impl Exchange<'_> {
     #[inline]
     fn finish(&mut self, delivering: Delivering, ended: Ended) -> (End, Next) {
         let Delivering { upstream, picked, way, end, class, keep_alive, .. } = delivering;
-        let worker = &self.connection.worker;
+        let worker = self.connection.worker.clone();
         let complete = self.request.is_complete() && self.overflow.is_empty();
         let next = match ended {
             Ended::Whole if keep_alive => Next::Request,
@@ -249,12 +248,8 @@ impl Exchange<'_> {
     #[inline]
     fn write_now(&mut self, more: &[u8]) -> usize {
         let rest = &self.out[self.sent..];
-        let stream = &self.connection.stream;
-        let written = if more.is_empty() {
-            stream.try_write(rest)
-        } else {
-            stream.try_write_vectored(&[IoSlice::new(rest), IoSlice::new(more)])
-        };
+        let stream = &mut self.connection.stream;
+        let written = if more.is_empty() { stream.try_write(rest) } else { stream.try_write_both(rest, more) };
         // Trouble shows again when the rest is written.
         let written = written.unwrap_or(0);
         let own = written.min(rest.len());
@@ -375,7 +370,8 @@ impl Exchange<'_> {
     }
 
     /// The client must not take a cut answer for a whole one: where only the close ends it, it is a reset.
-    fn cut(&self, way: &Way) {
+    fn cut(&mut self, way: &Way) {
+        self.connection.stream.cut();
         if way.delivery == Delivery::UntilClose {
             let socket = socket2::SockRef::from(&self.connection.stream);
             if let Err(error) = socket.set_linger(Some(std::time::Duration::ZERO)) {

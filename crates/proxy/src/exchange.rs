@@ -346,7 +346,7 @@ impl<'a> Exchange<'a> {
                             Ok(upstream) => upstream,
                             Err(failure) => {
                                 now = worker.now();
-                                let refused = failure.kind == Kind::Connect;
+                                let refused = matches!(failure.kind, Kind::Connect | Kind::Tls);
                                 picked.release(if refused { Outcome::Failure } else { Outcome::Ignored }, now);
                                 if refused && connects < CONNECT_REQUEUES && self.has_time(now) {
                                     if client.is_open(now) {
@@ -386,6 +386,7 @@ impl<'a> Exchange<'a> {
             now = worker.now();
             let nanos = now.saturating_sub(dispatched);
             let resend = self.may_resend(&broken, &upstream, was_reused);
+            let fault = upstream.stream.fault().map(str::to_owned);
             match refused {
                 Some(place) => self.recycle(upstream, &picked, &place, now),
                 None => drop(upstream),
@@ -398,7 +399,12 @@ impl<'a> Exchange<'a> {
                 fresh = true;
                 continue;
             }
-            let stop = self.broken(broken, &drawn, &endpoint);
+            let stop = match (fault, broken) {
+                (Some(fault), Broken::Closed { .. }) => {
+                    Stop::Failure(Failure::tls(&fault, endpoint.address, &client.id))
+                }
+                (_, broken) => self.broken(broken, &drawn, &endpoint),
+            };
             let Stop::Failure(failure) = &stop else {
                 picked.release(Outcome::Ignored, now);
                 self.record.note(None, Some("the client went away"), now);
@@ -464,7 +470,8 @@ impl<'a> Exchange<'a> {
             _ => (left, false),
         };
         let name = &self.request.name.service.name;
-        match tokio::time::timeout(left, endpoint.connect(&client.metrics, began, fresh)).await {
+        match tokio::time::timeout(left, endpoint.connect(&client.metrics, client.secured.as_ref(), began, fresh)).await
+        {
             Ok(Ok(upstream)) => Ok(upstream),
             Ok(Err(NoConnection::Io(error))) => {
                 let nanos = worker.now().saturating_sub(began);
@@ -478,6 +485,13 @@ impl<'a> Exchange<'a> {
                 client.metrics.connect_failed(nanos);
                 self.record.refused(drawn, endpoint, began, self.request.client_span, (&error, nanos));
                 Err(Failure::exhausted(endpoint.address, &error))
+            }
+            Ok(Err(NoConnection::Tls(error))) => {
+                let nanos = worker.now().saturating_sub(began);
+                client.metrics.connect_failed(nanos);
+                tracing::debug!(client = %client.id, endpoint = %endpoint.address, %error, "no TLS connection");
+                self.record.refused(drawn, endpoint, began, &error, nanos);
+                Err(Failure::tls(&error.to_string(), endpoint.address, &client.id))
             }
             Ok(Err(NoConnection::Waiters)) => {
                 Err(Failure::new(Kind::Waiters, "com.twitter.finagle.TooManyWaitersException"))
@@ -518,7 +532,7 @@ impl<'a> Exchange<'a> {
             Broken::Nacked { retry } if *retry && !self.has_streamed && self.request.is_buffered => Resend::Unsent,
             Broken::Closed { began } if !self.has_streamed => {
                 let before = upstream.life.sent.saturating_sub(self.sent as u64);
-                let untaken = !began && upstream.acknowledged().is_some_and(|bytes| bytes <= before);
+                let untaken = !began && upstream.stream.took_nothing(before);
                 let idempotent = self.request.method.is_idempotent();
                 match (was_reused && !began, untaken || idempotent) {
                     (true, true) => Resend::Stale,

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Connect,
     /// This process has run out of something that a connection takes, which says nothing about the endpoint.
     Exhausted,
+    /// A TLS connection that did not come about, or broke: mostly a certificate that is not accepted.
+    Tls,
     AttemptTimeout,
     TotalTimeout,
     /// The endpoint closed or reset the connection before it had answered.
@@ -95,6 +97,7 @@ impl Kind {
             Kind::Connect | Kind::Exhausted => {
                 &["restartable", "com.twitter.finagle.naming.buoyant.RichConnectionFailedExceptionWithPath"]
             }
+            Kind::Tls => &["com.twitter.finagle.SslVerificationFailedException"],
             Kind::AttemptTimeout => &["com.twitter.finagle.IndividualRequestTimeoutException"],
             Kind::TotalTimeout => &["com.twitter.finagle.GlobalRequestTimeoutException"],
             Kind::Closed => &["com.twitter.finagle.ChannelClosedException"],
@@ -153,6 +156,16 @@ impl Failure {
     pub(crate) fn exhausted(endpoint: SocketAddr, error: &std::io::Error) -> Failure {
         let text = format!("Unable to establish connection to {endpoint}: this router is out of resources: {error}");
         Failure::new(Kind::Exhausted, text)
+    }
+
+    /// `why` names the check that failed, and both sides of it.
+    pub(crate) fn tls(why: &str, endpoint: SocketAddr, client: &str) -> Failure {
+        let text = format!(
+            "TLS failed at remote address: {}/{endpoint} from service: {}: {why}",
+            endpoint.ip(),
+            service(client)
+        );
+        Failure::new(Kind::Tls, text)
     }
 
     pub(crate) fn attempt_timeout(limit: Duration, client: &str, endpoint: SocketAddr) -> Failure {

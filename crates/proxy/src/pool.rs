@@ -9,7 +9,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -18,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::client::Metrics;
 use crate::metrics::Life;
 use crate::settings::Pool;
+use crate::stream::{self, Secured, Stream};
 
 /// Fixed in the original, too.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const LOOK_AFTER: u64 = 20_000_000;
 
 /// A connection to an endpoint.
 pub(crate) struct Upstream {
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub life: Life,
     /// It carried an exchange before this one.
     pub reused: bool,
@@ -114,6 +114,8 @@ pub(crate) enum NoConnection {
     Io(io::Error),
     /// Something ran out here: file descriptors, ports, memory.
     Exhausted(io::Error),
+    /// A handshake that failed; the error's text says why.
+    Tls(io::Error),
     Waiters,
 }
 
@@ -157,7 +159,7 @@ impl Endpoint {
             let mut upstream = self.idle.borrow_mut().pop()?;
             self.all_idle.count(0, 1);
             let look = look && now.saturating_sub(upstream.idle_since) > LOOK_AFTER;
-            if upstream.is_quiet() && !(look && crate::tcp::has_news(&upstream.stream)) {
+            if upstream.is_quiet() && !(look && upstream.stream.has_news()) {
                 upstream.reused = true;
                 return Some(upstream);
             }
@@ -165,7 +167,13 @@ impl Endpoint {
     }
 
     /// A connection, idle or new; waits its turn where the pool is bounded. `fresh`: a new one.
-    pub(crate) async fn connect(&self, metrics: &Rc<Metrics>, now: u64, fresh: bool) -> Result<Upstream, NoConnection> {
+    pub(crate) async fn connect(
+        &self,
+        metrics: &Rc<Metrics>,
+        secured: Option<&Secured>,
+        now: u64,
+        fresh: bool,
+    ) -> Result<Upstream, NoConnection> {
         let permit = match &self.permits {
             None => None,
             Some(permits) => Some(self.wait_turn(permits, metrics).await?),
@@ -185,6 +193,14 @@ impl Endpoint {
             Err(_) => return Err(NoConnection::Io(io::ErrorKind::TimedOut.into())),
         };
         stream.set_nodelay(true).map_err(NoConnection::Io)?;
+        let stream = match secured {
+            None => Stream::Plain(stream),
+            // Boxed: plain connections do not carry its weight.
+            Some(secured) => {
+                let shaken = Box::pin(stream::connect(stream, self.address.ip(), secured)).await;
+                shaken.map_err(NoConnection::Tls)?
+            }
+        };
         metrics.connections.opened();
         let opened = metrics.worker.now();
         metrics.connect_latency.record(opened.saturating_sub(now) / 1_000_000);
@@ -256,8 +272,7 @@ impl Endpoint {
 impl Upstream {
     /// Nothing came and nobody closed, as far as the event loop has seen.
     fn is_quiet(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        self.stream.poll_read_ready(&mut context).is_pending()
+        self.stream.is_quiet()
     }
 
     /// Bytes went out on it.
@@ -271,12 +286,6 @@ impl Upstream {
     pub(crate) fn received(&mut self, bytes: usize) {
         self.life.received += bytes as u64;
         self.metrics.connections.received.add(bytes as u64);
-    }
-
-    /// Of all bytes that were ever written on this connection, those that the peer's kernel has taken;
-    /// `None` where that cannot be asked.
-    pub(crate) fn acknowledged(&self) -> Option<u64> {
-        crate::tcp::acknowledged(&self.stream)
     }
 }
 

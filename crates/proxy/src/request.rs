@@ -67,6 +67,8 @@ pub(crate) struct Request {
     /// Exporters that want its spans; 0 for almost every request.
     pub wanted: Wanted,
     pub deadline: Option<Deadline>,
+    /// The caller's certificate, for endpoints that are to know of it: a whole line.
+    pub certificate: Option<Rc<[u8]>>,
     /// When the head was read, in nanoseconds since the epoch.
     pub started: u64,
     /// Where it goes, if that was known at once.
@@ -165,6 +167,7 @@ pub(crate) fn prepare(
         client_span: 0,
         wanted,
         deadline,
+        certificate: None,
         started: 0,
         drawn: None,
     })
@@ -255,6 +258,11 @@ impl Request {
             if let Some(strictest) = self.deadline.into_iter().chain(deadline).reduce(Deadline::with) {
                 strictest.write(out);
             }
+        }
+        if let Some(certificate) = &self.certificate
+            && drawn.leaf.client.settings.forward_client_cert == Some(true)
+        {
+            out.extend_from_slice(certificate);
         }
         out.extend_from_slice(&drawn.leaf.lines);
         self.tail_length = out.len() - self.tail;

@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use http1::RequestHead;
-use names::{Dtab, Path};
+use names::{Dtab, Path, PathMatcher};
 use naming::{Bound, Interpreter};
 use telemetry::Counter;
 
@@ -23,9 +23,11 @@ use crate::failure::{Failure, Kind};
 use crate::housekeeping::Turn;
 use crate::metrics::{Forget, Scope};
 use crate::name::Name;
+use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::settings;
 use crate::spans::Told;
+use crate::stream::{self, Secured};
 use crate::worker::Worker;
 
 /// Names, services or clients between two looks at the clock when house is kept.
@@ -40,6 +42,7 @@ pub(crate) struct Router {
     pub ring: Ring,
     /// What all its spans tell; `None`: nobody takes any.
     pub told: Option<Told>,
+    secrets: Arc<Secrets>,
     directory: Directory,
     names: RefCell<HashMap<Box<[u8]>, Rc<Name>>>,
     services: RefCell<HashMap<String, Weak<Service>>>,
@@ -78,6 +81,7 @@ impl Router {
         settings: Arc<settings::Router>,
         interpreter: Arc<dyn Interpreter>,
         directory: Directory,
+        secrets: Arc<Secrets>,
         before: Option<&Router>,
     ) -> Rc<Router> {
         let scope = Scope::new(&worker.shard, &["rt", &settings.label]);
@@ -85,6 +89,7 @@ impl Router {
             paths_cache: Cache::new(&scope, "path"),
             clients_cache: Cache::new(&scope, "client"),
             forget: Forget::new(&scope),
+            secrets,
             ring: before.map_or_else(|| directory.ring(), |before| before.ring.clone()),
             told: worker.tracing.as_ref().map(|_| Told::new(&settings)),
             worker: worker.clone(),
@@ -182,7 +187,8 @@ impl Router {
         let matching = self.settings.client.matching(&bound.id);
         let settings = matching.fold(settings::Client::default(), settings::Client::overridden);
         let scope = self.client_scope(&bound.id);
-        let client = Client::new(&self.worker, scope, &bound.id, bound.addr.clone(), settings, &self.directory);
+        let secured = self.secured(&bound.id, &scope);
+        let client = Client::new(&self.worker, scope, bound, settings, secured, &self.directory);
         if clients.len() >= self.settings.binding_cache.clients.max(1) {
             let idle = clients.iter().filter(|(_, client)| Rc::strong_count(client) == 1);
             let Some(oldest) = idle.min_by_key(|(_, client)| client.used.get()).map(|(id, _)| id.clone()) else {
@@ -195,6 +201,15 @@ impl Router {
         }
         clients.insert(bound.id.clone(), client.clone());
         client
+    }
+
+    /// How the connections of a client are encrypted: by the last `tls` section that matches its id.
+    fn secured(&self, id: &Path, scope: &Scope) -> Option<Secured> {
+        let (number, _, captures) = self.settings.client.last(id, |client| client.tls.as_ref())?;
+        let live = self.secrets.clients.get(number)?.clone()?;
+        let name = live.common_name().map(|name| PathMatcher::substitute(name, &captures));
+        let name = name.map(|name| tls::client::server_name(&name));
+        Some(Secured { live, name, metrics: stream::Metrics::new(scope) })
     }
 
     fn client_scope(&self, id: &Path) -> Scope {

@@ -13,10 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::connection;
+use crate::handshake;
 use crate::listen::end_handshakes;
 use crate::metrics::{Connections, Forget, Requests, Scope, Statuses};
 use crate::router::Router;
 use crate::settings;
+use crate::stream::{self, Stream};
 
 /// After `accept` failed because something ran out, and while there is no room.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +36,8 @@ pub(crate) struct Server {
     pub nacks: Counter,
     /// Requests under way over all workers, where they are bounded.
     under_way: Option<Arc<AtomicUsize>>,
+    /// Where it speaks TLS.
+    pub secured: Option<Secured>,
     is_leaving: Cell<bool>,
     is_replaced: Cell<bool>,
     replaced_by: RefCell<Option<Rc<Server>>>,
@@ -42,12 +46,23 @@ pub(crate) struct Server {
     forget: Forget,
 }
 
+/// How a server's connections are encrypted.
+pub(crate) struct Secured {
+    pub live: tls::server::Live,
+    pub metrics: Rc<stream::Metrics>,
+}
+
 /// A request that counts as under way.
 pub(crate) struct UnderWay(Option<Arc<AtomicUsize>>);
 
 impl Server {
     /// `under_way` is shared by the workers.
-    pub(crate) fn new(router: &Rc<Router>, settings: &settings::Server, under_way: &Arc<AtomicUsize>) -> Rc<Server> {
+    pub(crate) fn new(
+        router: &Rc<Router>,
+        settings: &settings::Server,
+        tls: Option<&tls::server::Live>,
+        under_way: &Arc<AtomicUsize>,
+    ) -> Rc<Server> {
         let address = settings.address;
         let place = format!("{}/{}", address.ip(), address.port());
         let scope = Scope::new(&router.worker.shard, &["rt", &router.settings.label, "server", &place]);
@@ -57,6 +72,7 @@ impl Server {
             connections: Connections::new(&scope),
             nacks: scope.counter(&["nacks"]),
             under_way: settings.max_concurrent.map(|_| under_way.clone()),
+            secured: tls.map(|live| Secured { live: live.clone(), metrics: stream::Metrics::new(&scope) }),
             settings: settings.clone(),
             is_leaving: Cell::new(false),
             is_replaced: Cell::new(false),
@@ -176,8 +192,16 @@ fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
     // A connection that ended already has no options to set, and its task notices.
     let _ = stream.set_nodelay(true);
     let (server, place) = (server.clone(), server.router.worker.room.take());
+    // Two tasks of different weight: a plain connection does not carry a handshake.
+    if server.secured.is_some() {
+        tokio::task::spawn_local(async move {
+            handshake::serve(server, stream, peer).await;
+            drop(place);
+        });
+        return;
+    }
     tokio::task::spawn_local(async move {
-        connection::serve(server, stream, peer).await;
+        connection::serve(server, Stream::Plain(stream), peer).await;
         drop(place);
     });
 }

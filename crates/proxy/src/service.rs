@@ -83,6 +83,8 @@ impl settings::Client {
             accrual: other.accrual.or(self.accrual),
             attempt_timeout: other.attempt_timeout.or(self.attempt_timeout),
             requeue_budget: other.requeue_budget.or(self.requeue_budget),
+            tls: other.tls.clone().or(self.tls),
+            forward_client_cert: other.forward_client_cert.or(self.forward_client_cert),
         }
     }
 }

@@ -79,15 +79,20 @@ impl Served {
             let old = old_routers.iter().find(|router| router.settings.label == part.settings.label);
             let router = match old.filter(|_| part.is_unchanged) {
                 Some(old) => old.clone(),
-                None => Router::new(worker, part.settings, part.interpreter, part.directory, old.map(|old| &**old)),
+                None => {
+                    let secrets = part.secrets.clone();
+                    let old = old.map(|old| &**old);
+                    Router::new(worker, part.settings, part.interpreter, part.directory, secrets, old)
+                }
             };
-            for (settings, server) in router.settings.servers.iter().zip(part.servers) {
+            let servers = router.settings.servers.iter().zip(&part.secrets.servers).zip(part.servers);
+            for ((settings, tls), server) in servers {
                 let ServerPart { key, under_way, closes_old, .. } = server;
                 let old = before.remove(&key);
                 let place = match old {
                     Some(old) if part.is_unchanged => old,
                     old => {
-                        let new = Server::new(&router, settings, &under_way);
+                        let new = Server::new(&router, settings, tls.as_ref(), &under_way);
                         let mut listeners = given.remove(&key).unwrap_or_default();
                         if let Some((old, kept)) = old.map(Place::end) {
                             if closes_old {

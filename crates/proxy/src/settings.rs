@@ -3,6 +3,7 @@
 //! The config documents of Linkerd 1 are converted into this elsewhere; keys without a field here are
 //! refused there, never ignored. Every default is the original's.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -237,6 +238,16 @@ pub struct Server {
     pub forwarded: Option<Forwarded>,
     /// From a head's first byte to its last; then 408, and the connection closes. No key of the document.
     pub head_timeout: Duration,
+    /// `tls`
+    pub tls: Option<Section<tls::server::Config>>,
+}
+
+/// A section with its key path in the document, `routers[0].servers[0].tls`: its files are read at the start
+/// and later, and what is wrong with them is told by that path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section<T> {
+    pub at: String,
+    pub config: T,
 }
 
 impl Default for Server {
@@ -249,6 +260,7 @@ impl Default for Server {
             timestamp_header: None,
             forwarded: None,
             head_timeout: Duration::from_secs(60),
+            tls: None,
         }
     }
 }
@@ -298,13 +310,26 @@ impl<T> ByPrefix<T> {
         ByPrefix { entries: vec![(PathMatcher::new("/"), settings)] }
     }
 
+    /// Of the entries that match, the last for which `find` finds something: its number, that, and what the
+    /// pattern captured.
+    pub(crate) fn last<'a, R>(
+        &'a self,
+        path: &Path,
+        find: impl Fn(&'a T) -> Option<R>,
+    ) -> Option<(usize, R, BTreeMap<String, String>)> {
+        self.entries.iter().enumerate().rev().find_map(|(number, (pattern, settings))| {
+            let found = find(settings)?;
+            Some((number, found, pattern.captures(path)?))
+        })
+    }
+
     pub(crate) fn matching(&self, path: &Path) -> impl Iterator<Item = &T> {
         self.entries.iter().filter(|(pattern, _)| pattern.captures(path).is_some()).map(|(_, settings)| settings)
     }
 }
 
 /// One `client` section, matched by the bound id. `None`: not mentioned.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Client {
     /// `loadBalancer`; default p2c.
     pub load_balancer: Option<LoadBalancer>,
@@ -316,6 +341,10 @@ pub struct Client {
     pub attempt_timeout: Option<Duration>,
     /// `requeueBudget`
     pub requeue_budget: Option<BudgetConfig>,
+    /// `tls`; with `enabled: false` it cancels an earlier one.
+    pub tls: Option<Section<tls::client::Config>>,
+    /// `forwardClientCert`: endpoints are told of callers' certificates.
+    pub forward_client_cert: Option<bool>,
 }
 
 /// `loadBalancer`. Each worker has a balancer of its own, which knows its own requests.

@@ -15,10 +15,11 @@ use telemetry::spans::Tracer;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admin::Status;
+use crate::admin::{Status, certificates};
 use crate::directory::Directory;
 use crate::listen::{Binder, Inherited, Listening};
 use crate::room::Room;
+use crate::secrets::Secrets;
 use crate::settings::{Router, Settings};
 use crate::spans::Tracing;
 use crate::thread::{self, Command, Part, ServerPart};
@@ -34,6 +35,9 @@ pub enum StartError {
     /// One interpreter per router, in order.
     #[error("{routers} routers, but {interpreters} interpreters")]
     Interpreters { routers: usize, interpreters: usize },
+    /// A `tls` section, by its key path in the document.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error("cannot start worker {number}")]
     Worker { number: usize, source: io::Error },
 }
@@ -59,6 +63,8 @@ pub struct Start<'a> {
     pub workers: usize,
     /// Sockets that are bound already; those that no server wants are closed.
     pub inherited: Vec<Inherited>,
+    /// Looks after the certificates.
+    pub reloader: tls::Reloader,
 }
 
 /// A router as it is after a reload.
@@ -96,6 +102,7 @@ pub struct Running {
     routers: Vec<(String, Directory)>,
     workers: Vec<WorkerThread>,
     next_key: u64,
+    reloader: tls::Reloader,
 }
 
 /// What workers tell, and whom.
@@ -128,7 +135,8 @@ pub fn start(
     workers: usize,
 ) -> Result<Running, StartError> {
     let Telemetry { registry, tracer } = telemetry.into();
-    Start { settings, interpreters, registry: &registry, tracer, workers, inherited: Vec::new() }.go()
+    let (inherited, reloader) = (Vec::new(), tls::Reloader::default());
+    Start { settings, interpreters, registry: &registry, tracer, workers, inherited, reloader }.go()
 }
 
 impl Start<'_> {
@@ -137,7 +145,7 @@ impl Start<'_> {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub fn go(self) -> Result<Running, StartError> {
-        let Start { settings, interpreters, registry, tracer, workers, mut inherited } = self;
+        let Start { settings, interpreters, registry, tracer, workers, mut inherited, reloader } = self;
         let count = (settings.routers.len(), interpreters.len());
         if count.0 != count.1 {
             return Err(StartError::Interpreters { routers: count.0, interpreters: count.1 });
@@ -153,9 +161,13 @@ impl Start<'_> {
             routers: Vec::new(),
             workers: Vec::new(),
             next_key: 0,
+            reloader,
         };
         let workers = workers.max(1);
         let prepared = running.prepare(next.collect(), workers, &mut inherited)?;
+        if !running.reloader.status().is_empty() {
+            certificates::register(registry, &running.reloader);
+        }
         let (epoch, seed, room) = (Instant::now(), fastrand::u64(..), Room::of_process());
         let parts = running.commit(prepared);
         for (number, parts) in parts.into_iter().enumerate() {
@@ -196,6 +208,12 @@ impl Running {
     pub fn status(&self, label: &str) -> Option<Arc<dyn Status>> {
         let (_, directory) = self.routers.iter().find(|(router, _)| router == label)?;
         Some(Arc::new(directory.clone()))
+    }
+
+    /// Certificates in use, and those that are to come.
+    #[must_use]
+    pub fn reloader(&self) -> &tls::Reloader {
+        &self.reloader
     }
 
     /// Whether all workers are there.
@@ -281,12 +299,14 @@ impl Running {
                 }
                 prepared.listening.push(listening);
             }
+            let secrets = Arc::new(Secrets::read(&settings, &self.reloader)?);
             let settings = Arc::new(settings);
             for (parts, servers) in prepared.parts.iter_mut().zip(servers) {
                 parts.push(Part {
                     settings: settings.clone(),
                     interpreter: interpreter.clone(),
                     directory: directory.clone(),
+                    secrets: secrets.clone(),
                     is_unchanged: change == Change::None,
                     servers,
                 });

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use crate::directory::Directory;
 use crate::room::Room;
 use crate::router::Router;
+use crate::secrets::Secrets;
 use crate::serving::Served;
 use crate::settings;
 use crate::spans::Tracing;
@@ -52,6 +53,7 @@ pub(crate) struct Part {
     pub settings: Arc<settings::Router>,
     pub interpreter: Arc<dyn Interpreter>,
     pub directory: Directory,
+    pub secrets: Arc<Secrets>,
     /// It goes on as it is: everything above and below is what the worker has already.
     pub is_unchanged: bool,
     /// In the order of the settings.

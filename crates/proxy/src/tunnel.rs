@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
-use tokio::net::TcpStream;
 
+use crate::stream::Stream;
 use crate::tcp::{self, Closed};
 
 /// How often it is looked for a side that is gone: nothing is read from it while the other takes nothing.
@@ -17,8 +17,8 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// `to_client` (the answer's head and what followed it) and `to_endpoint` (what the client sent early) go
 /// first.
 pub(crate) async fn run(
-    client: &mut TcpStream,
-    endpoint: &mut TcpStream,
+    client: &mut Stream,
+    endpoint: &mut Stream,
     to_client: &[u8],
     to_endpoint: &[u8],
 ) -> io::Result<()> {

@@ -81,6 +81,7 @@ pub(crate) enum Broken {
 pub(crate) enum Event {
     /// This was read from the endpoint; 0: it closed.
     Read(usize),
+    /// The connection broke.
     Closed,
     ClientGone,
     BadBody(BodyError),
@@ -93,6 +94,7 @@ impl Exchange<'_> {
     pub(crate) fn send(&mut self, upstream: &mut Upstream, attempt_timeout: Option<Duration>) -> Option<u64> {
         (self.sent, self.refuses) = (0, false);
         upstream.life.requests += 1;
+        upstream.stream.mark();
         self.send_now(upstream);
         let attempt_ends = attempt_timeout.map(|limit| self.connection.worker.now() + limit.as_nanos() as u64);
         self.arm(attempt_ends);
@@ -114,7 +116,9 @@ impl Exchange<'_> {
                 None => poll_fn(|context| self.poll_event(upstream, context)).await,
             };
             let read = match event {
-                Event::Read(0) | Event::Closed => return self.closed(kept),
+                Event::Read(0) => return self.closed(kept),
+                // No end, so nothing that only the end makes whole.
+                Event::Closed => return Err(Broken::Closed { began: !kept.is_empty() }),
                 Event::Read(read) => read,
                 Event::ClientGone => return Err(Broken::ClientGone),
                 Event::BadBody(error) => return Err(Broken::BadBody(error)),

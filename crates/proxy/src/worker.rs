@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -14,13 +13,12 @@ use std::time::Instant;
 
 use http1::ResponseHead;
 use telemetry::{Shard, Stat};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::connection::Parser;
 use crate::record::Sampler;
 use crate::room::Room;
 use crate::spans::Tracing;
+use crate::stream::Stream;
 use crate::thread::Seat;
 
 /// One read takes at most this much, whatever the connection.
@@ -156,7 +154,7 @@ impl Worker {
 
     /// Reads once into the shared buffer; 0 is the end of the stream.
     #[inline]
-    pub(crate) fn poll_read(&self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(&self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.poll_read_some(stream, context, READ)
     }
 
@@ -164,18 +162,13 @@ impl Worker {
     #[inline]
     pub(crate) fn poll_read_some(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         context: &mut Context<'_>,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
         let mut buffer = self.buffer.borrow_mut();
         let limit = limit.min(buffer.len());
-        let mut target = ReadBuf::new(&mut buffer[..limit]);
-        match Pin::new(stream).poll_read(context, &mut target) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(target.filled().len())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
+        stream.poll_read_into(context, &mut buffer[..limit])
     }
 
     /// Looks at what was just read.

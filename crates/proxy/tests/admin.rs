@@ -163,6 +163,7 @@ async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
         reloads: Reloads::new().0,
         security: Security::build(SecurityConfig::default()).expect("valid"),
         started: std::time::Instant::now(),
+        tls: tls::Reloader::default(),
         version: "switchyard 0.1.0".into(),
     };
     change(&mut sources);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -19,15 +19,37 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Answers a client's handshake, where there is to be one.
+/// What somebody is told who uses `http://` where `https://` is meant.
+pub const PLAIN: &str = "This port speaks TLS: use https://\n";
+
+/// Answers a client's handshake, where there is to be one. A client that speaks plain HTTP is told so.
 ///
 /// # Errors
 /// A handshake that failed or took too long, with a text for people.
 pub async fn accept(stream: TcpStream, tls: Option<&server::Live>) -> io::Result<Stream> {
     let Some(live) = tls else { return Ok(Stream::Plain(stream)) };
-    let accepted = TlsAcceptor::from(live.config()).accept(stream);
+    let accepted = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            return refuse(stream).await;
+        }
+        TlsAcceptor::from(live.config()).accept(stream).await
+    };
     let accepted = in_time(accepted).await?;
     Ok(Stream::Tls(Box::new(TlsStream::Server(accepted))))
+}
+
+/// Tells a client that speaks plain HTTP what to do instead.
+async fn refuse<T>(mut stream: TcpStream) -> io::Result<T> {
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{PLAIN}",
+        PLAIN.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    // So that the answer is not lost to a reset.
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the client speaks plain HTTP"))
 }
 
 /// Begins a handshake, where there is to be one.

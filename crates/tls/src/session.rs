@@ -91,10 +91,10 @@ impl Session {
         self.peer_closed
     }
 
-    /// Whether a part of a record waits for its rest.
+    /// Bytes of a record that waits for its rest; they take as much of the `scratch` of [`Session::receive`].
     #[must_use]
-    pub fn has_part(&self) -> bool {
-        !self.rest.is_empty()
+    pub fn part(&self) -> usize {
+        self.rest.len()
     }
 
     /// Calls `read` once, with space in `scratch`, and takes what it gives. Plain text goes to `plain`, in

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::part::{At, Problems, given};
-use super::server::{address, socket_options};
+use super::server::{address, socket_options, tls};
 use crate::admin::{Security, SecurityConfig};
+use crate::settings::Section;
 
 /// What the admin server is told.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Admin {
     /// Tells what the routers would identify.
     pub identifier: Option<SocketAddr>,
     pub security: Security,
+    /// `tls`, also of `httpIdentifierPort`.
+    pub tls: Option<Section<tls::server::Config>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,7 +51,6 @@ pub(super) fn read(value: Option<&Value>, at: &At, problems: &mut Problems) -> O
         Some(value) => problems.read::<Keys>(at, value)?,
         None => Keys::default(),
     };
-    problems.not_built(at, "tls", keys.tls.as_ref());
     socket_options(keys.socket_options.as_ref(), at, problems);
     if keys.worker_threads.is_some_and(|threads| threads == 0 || threads > MOST_THREADS) {
         let threads = keys.worker_threads.unwrap_or_default();
@@ -63,6 +65,7 @@ pub(super) fn read(value: Option<&Value>, at: &At, problems: &mut Problems) -> O
         shutdown_grace: Duration::from_millis(keys.shutdown_grace_ms.unwrap_or(10_000)),
         worker_threads: keys.worker_threads,
         identifier: keys.http_identifier_port.map(|port| SocketAddr::new(address.ip(), port)),
+        tls: given(keys.tls.as_ref()).and_then(|value| tls(value, &at.key("tls"), problems)),
         security: security(given(keys.security.as_ref()), &at.key("security"), problems)?,
     })
 }

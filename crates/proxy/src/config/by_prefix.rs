@@ -10,7 +10,7 @@ use super::load_balancer;
 use super::part::{At, Plugin, Problems, given};
 use super::reliability;
 use super::server::socket_options;
-use crate::settings::{ByPrefix, Client, Pool, Service};
+use crate::settings::{ByPrefix, Client, Pool, Section, Service};
 
 const GLOBAL: &str = "io.l5d.global";
 const CLIENT: Plugin =
@@ -64,7 +64,18 @@ struct RetriesKeys {
 }
 
 pub(super) fn clients(value: Option<&Value>, at: &At, problems: &mut Problems) -> ByPrefix<Client> {
-    by_prefix(value, at, &CLIENT, problems, client)
+    let clients = by_prefix(value, at, &CLIENT, problems, client);
+    for (pattern, client) in &clients.entries {
+        let section = client.tls.as_ref().filter(|section| section.config.is_on());
+        let name = section.and_then(|section| Some((section, section.config.common_name.as_deref()?)));
+        if let Some((section, name)) = name
+            && let Some(key) = uncaptured(name, pattern)
+        {
+            let text = format!("`{{{key}}}` is not captured by the prefix: write it there, or take it out of the name");
+            problems.add(&At::at(&section.at).key("commonName"), text);
+        }
+    }
+    clients
 }
 
 pub(super) fn services(value: Option<&Value>, at: &At, problems: &mut Problems) -> ByPrefix<Service> {
@@ -124,8 +135,6 @@ fn client(value: &Value, at: &At, problems: &mut Problems) -> Option<Client> {
     problems.only(at, "failFast", keys.fail_fast.as_ref(), false);
     problems.not_built(at, "clientSession", keys.client_session.as_ref());
     socket_options(keys.socket_options.as_ref(), at, problems);
-    tls(keys.tls.as_ref(), at, problems);
-    problems.only(at, "forwardClientCert", keys.forward_client_cert.as_ref(), false);
     if keys.request_authorizers.as_ref().is_some_and(|list| !list.is_empty()) {
         problems.add(&at.key("requestAuthorizers"), "not supported yet");
     }
@@ -139,6 +148,8 @@ fn client(value: &Value, at: &At, problems: &mut Problems) -> Option<Client> {
         accrual: accrual.and_then(|value| reliability::accrual(value, &at.key("failureAccrual"), problems)),
         attempt_timeout: keys.request_attempt_timeout_ms.map(Duration::from_millis),
         requeue_budget: budget.and_then(|value| reliability::budget(value, &at.key("requeueBudget"), problems)),
+        tls: given(keys.tls.as_ref()).and_then(|value| tls(value, &at.key("tls"), problems)),
+        forward_client_cert: keys.forward_client_cert,
     })
 }
 
@@ -156,12 +167,19 @@ fn pool(value: &Value, at: &At, problems: &mut Problems) -> Option<Pool> {
     Some(Pool { min, max: keys.max_size, idle, max_waiters: keys.max_waiters })
 }
 
-/// Plain text is what we speak, so `enabled: false` is no promise that is not kept.
-fn tls(value: Option<&Value>, at: &At, problems: &mut Problems) {
-    let Some(value) = given(value) else { return };
-    if value.get("enabled") != Some(&Value::Bool(false)) {
-        problems.add(&at.key("tls"), "not supported yet: clients speak plain text");
+/// Its files are read later.
+fn tls(value: &Value, at: &At, problems: &mut Problems) -> Option<Section<tls::client::Config>> {
+    let config = problems.read::<tls::client::Config>(at, value)?;
+    if let Err(error) = config.check(tls::client::Naming::CommonName) {
+        problems.add(&at.key(&error.key), error.message);
     }
+    Some(Section { at: at.path().to_owned(), config })
+}
+
+/// The first `{key}` of a name for which the pattern has nothing.
+fn uncaptured<'a>(name: &'a str, pattern: &PathMatcher) -> Option<&'a str> {
+    let mut parts = name.split('{').skip(1).filter_map(|part| part.split_once('}').map(|(key, _)| key));
+    parts.find(|key| !pattern.keys().any(|known| known == *key))
 }
 
 fn service(value: &Value, at: &At, problems: &mut Problems) -> Option<Service> {

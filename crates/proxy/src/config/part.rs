@@ -32,7 +32,15 @@ impl At {
         At::default()
     }
 
+    /// A place by its path.
+    pub(super) fn at(path: &str) -> At {
+        At(path.to_owned())
+    }
+
     pub(super) fn key(&self, key: &str) -> At {
+        if key.is_empty() {
+            return self.clone();
+        }
         At(if self.0.is_empty() { key.to_owned() } else { format!("{}.{key}", self.0) })
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::identifier::is_header_name;
 use super::part::{At, Plugin, Problems, given};
-use crate::settings::{Forwarded, Labeler, Server};
+use crate::settings::{Forwarded, Labeler, Section, Server};
 
 const DEFAULT_PORT: u16 = 4140;
 const LABELER: Plugin = Plugin {
@@ -77,7 +77,6 @@ pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Se
     let forwarded = given(keys.add_forwarded_header.as_ref())
         .and_then(|value| forwarded(value, &at.key("addForwardedHeader"), problems));
     problems.not_built(at, "timeoutMs", keys.timeout_ms.as_ref());
-    problems.not_built(at, "tls", keys.tls.as_ref());
     problems.not_built(at, "serverSession", keys.server_session.as_ref());
     if keys.announce.as_ref().is_some_and(|list| !list.is_empty()) {
         problems.add(&at.key("announce"), "not supported yet");
@@ -93,7 +92,17 @@ pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Se
         timestamp_header: keys.timestamp_header,
         forwarded,
         head_timeout: default.head_timeout,
+        tls: given(keys.tls.as_ref()).and_then(|value| tls(value, &at.key("tls"), problems)),
     })
+}
+
+/// `tls` of whatever listens. Its files are read later.
+pub(super) fn tls(value: &Value, at: &At, problems: &mut Problems) -> Option<Section<tls::server::Config>> {
+    let config = problems.read::<tls::server::Config>(at, value)?;
+    if let Err(error) = config.check() {
+        problems.add(&at.key(&error.key), error.message);
+    }
+    Some(Section { at: at.path().to_owned(), config })
 }
 
 /// `ip` and `port`. What is written and could not be read is nobody else's address.

@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod names;
+pub mod secure;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

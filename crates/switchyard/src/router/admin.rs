@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::Request;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 /// Answers that are being written at the very end may take this long.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Handshakes at a time; more connections wait in the kernel's queue.
+const HANDSHAKES: usize = 256;
 
 /// A server that runs.
 pub struct Serving {
     /// For the process that takes over.
     listener: TcpListener,
     routes: Arc<RwLock<axum::Router>>,
+    is_secured: bool,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
 }
@@ -27,7 +30,11 @@ pub struct Serving {
 impl Serving {
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(listener: TcpListener, routes: axum::Router) -> io::Result<Serving> {
+    pub fn start(
+        listener: TcpListener,
+        secured: Option<tls::server::Live>,
+        routes: axum::Router,
+    ) -> io::Result<Serving> {
         listener.set_nonblocking(true)?;
         let served = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
         let (stop, stopped) = oneshot::channel();
@@ -37,11 +44,18 @@ impl Serving {
             let routes = current.read().unwrap_or_else(PoisonError::into_inner).clone();
             async move { routes.oneshot(request).await }
         };
-        let server = axum::serve(served, axum::Router::new().fallback(dispatch)).with_graceful_shutdown(async move {
+        let stopped = async move {
             // A sender that is dropped says the same.
             let _ = stopped.await;
-        });
-        Ok(Serving { listener, routes, stop, task: tokio::spawn(server.into_future()) })
+        };
+        let is_secured = secured.is_some();
+        let task = tokio::spawn(serve(served, secured, axum::Router::new().fallback(dispatch), stopped));
+        Ok(Serving { listener, routes, is_secured, stop, task })
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_secured(&self) -> bool {
+        self.is_secured
     }
 
     /// Requests from now on are answered by these.
@@ -71,12 +85,90 @@ impl Serving {
     }
 }
 
+/// Serves until `stopped`, with TLS where there is a section for it.
+async fn serve(
+    listener: tokio::net::TcpListener,
+    secured: Option<tls::server::Live>,
+    routes: axum::Router,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    match secured {
+        None => axum::serve(listener, routes).with_graceful_shutdown(stopped).await,
+        Some(live) => axum::serve(Secured::new(listener, live)?, routes).with_graceful_shutdown(stopped).await,
+    }
+}
+
+/// Connections whose handshake is over. Handshakes go on side by side, so that one that drips keeps nobody out.
+struct Secured {
+    ready: mpsc::Receiver<(tls::listen::Stream, SocketAddr)>,
+    address: SocketAddr,
+}
+
+impl Secured {
+    fn new(listener: tokio::net::TcpListener, live: tls::server::Live) -> io::Result<Secured> {
+        let address = listener.local_addr()?;
+        let (sender, ready) = mpsc::channel(1);
+        tokio::spawn(shake_hands(listener, live, sender));
+        Ok(Secured { ready, address })
+    }
+}
+
+impl axum::serve::Listener for Secured {
+    type Io = tls::listen::Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (tls::listen::Stream, SocketAddr) {
+        match self.ready.recv().await {
+            Some(accepted) => accepted,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Until nobody wants connections any more.
+async fn shake_hands(
+    listener: tokio::net::TcpListener,
+    live: tls::server::Live,
+    ready: mpsc::Sender<(tls::listen::Stream, SocketAddr)>,
+) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = ready.closed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (live, ready) = (live.clone(), ready.clone());
+                tokio::spawn(async move {
+                    match tls::listen::accept(stream, Some(&live)).await {
+                        // Nobody wants it if the server ends just now.
+                        Ok(stream) => drop(ready.send((stream, peer)).await),
+                        Err(error) => tracing::debug!(%peer, %error, "no TLS connection to the admin server"),
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin server cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
 /// `http://127.0.0.1:9990`, as others reach it: a wildcard address is told by this machine's name.
-pub fn url(address: SocketAddr) -> String {
+pub fn url(address: SocketAddr, is_secured: bool) -> String {
+    let scheme = if is_secured { "https" } else { "http" };
     if address.ip().is_unspecified() {
-        format!("http://{}:{}", host(), address.port())
+        format!("{scheme}://{}:{}", host(), address.port())
     } else {
-        format!("http://{address}")
+        format!("{scheme}://{address}")
     }
 }
 
@@ -95,8 +187,8 @@ mod tests {
 
     #[test]
     fn the_address_is_told_as_others_reach_it() {
-        assert_eq!(url("127.0.0.1:9990".parse().unwrap()), "http://127.0.0.1:9990");
-        assert_eq!(url("[::1]:1".parse().unwrap()), "http://[::1]:1");
-        assert_eq!(url("0.0.0.0:9990".parse().unwrap()), format!("http://{}:9990", host()));
+        assert_eq!(url("127.0.0.1:9990".parse().unwrap(), false), "http://127.0.0.1:9990");
+        assert_eq!(url("[::1]:1".parse().unwrap(), true), "https://[::1]:1");
+        assert_eq!(url("0.0.0.0:9990".parse().unwrap(), false), format!("http://{}:9990", host()));
     }
 }

@@ -163,18 +163,25 @@ impl Assembled {
         let listener = take(&mut offered, &Purpose::Admin, admin_address, "admin.port")?;
         let bound = listener.local_addr()?;
         let readiness = Readiness::default();
-        let admin = Serving::start(listener, proxy::admin::starting(readiness.clone()))?;
+        let reloader = tls::Reloader::default();
+        let secured = plan.config.admin.tls.as_ref().map(|section| {
+            let live = tls::server::Live::start(&section.config, &section.at, &reloader);
+            live.map_err(|error| Stopped::Refused(bad_section(error.under(&section.at))))
+        });
+        let secured = secured.transpose()?;
+        let admin = Serving::start(listener, secured.clone(), proxy::admin::starting(readiness.clone()))?;
         let identifier = match plan.config.admin.identifier {
             Some(address) => {
                 let listener = take(&mut offered, &Purpose::Identifier, address, "admin.httpIdentifierPort")?;
-                Some(Serving::start(listener, proxy::admin::identifier(plan.config.settings.routers.clone()))?)
+                let routes = proxy::admin::identifier(plan.config.settings.routers.clone());
+                Some(Serving::start(listener, secured.clone(), routes)?)
             }
             None => None,
         };
 
         let farewell = Farewell::default();
         let surroundings = Surroundings::new(Clusters::new(crate::runtime::environment()));
-        let place = Place { admin: admin::url(bound), farewell: &farewell, surroundings: &surroundings };
+        let place = Place { admin: admin::url(bound, secured.is_some()), farewell: &farewell, surroundings: &surroundings };
         let built = Built::of(&plan, None, &place).map_err(Stopped::Refused)?;
         ingress::fill(&plan.config.settings, &surroundings).await.map_err(|problems| {
             match problems.into_iter().next() {
@@ -202,6 +209,7 @@ impl Assembled {
             tracer: exporting.tracer(),
             workers: options.workers,
             inherited: offered.into_iter().map(inherited).collect(),
+            reloader,
         };
         let running = start.go().map_err(|error| bind_failed(error, &routers))?;
         let shared = Shared { registry, history, readiness, reloads, surroundings, shutdown, started };
@@ -305,6 +313,7 @@ impl Assembled {
             readiness: self.shared.readiness.clone(),
             reloads: self.shared.reloads.clone(),
             security,
+            tls: self.running.reloader().clone(),
             started: self.shared.started,
             version: format!("switchyard {}", env!("CARGO_PKG_VERSION")),
         })
@@ -520,6 +529,11 @@ fn take(offered: &mut Vec<Offered>, purpose: &Purpose, address: SocketAddr, key:
     }
 }
 
+/// A `tls` section, whose key is a whole path already.
+fn bad_section(error: tls::Error) -> Problem {
+    Problem { path: error.key, message: error.message }
+}
+
 /// Names the key of the server whose address cannot be had.
 fn bind_failed(error: StartError, routers: &[proxy::settings::Router]) -> Stopped {
     match unbound(&error, routers) {
@@ -530,7 +544,11 @@ fn bind_failed(error: StartError, routers: &[proxy::settings::Router]) -> Stoppe
 
 /// The same as a problem of the document; `None` where it is none.
 pub(super) fn unbound(error: &StartError, routers: &[proxy::settings::Router]) -> Option<Problem> {
-    let StartError::Listen { router, address, source } = error else { return None };
+    let (router, address, source) = match error {
+        StartError::Listen { router, address, source } => (router, address, source),
+        StartError::Tls(error) => return Some(bad_section(error.clone())),
+        _ => return None,
+    };
     let place = routers.iter().enumerate().find(|(_, other)| other.label == *router).and_then(|(number, router)| {
         let server = router.servers.iter().position(|server| server.address == *address)?;
         Some(format!("routers[{number}].servers[{server}].port"))

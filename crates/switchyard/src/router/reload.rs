@@ -94,7 +94,7 @@ impl Assembled {
     async fn apply(&mut self, plan: Plan) -> Result<(), Unapplied> {
         let address = self.admin.address().map_err(|error| Unapplied::Failed(error.into()))?;
         let (farewell, surroundings) = (&self.farewell, &self.shared.surroundings);
-        let place = Place { admin: admin::url(address), farewell, surroundings };
+        let place = Place { admin: admin::url(address, self.admin.is_secured()), farewell, surroundings };
         let built =
             Built::of(&plan, Some(&self.built), &place).map_err(|problem| Unapplied::Problems(vec![problem]))?;
         ingress::fill(&plan.config.settings, surroundings).await.map_err(Unapplied::Problems)?;
