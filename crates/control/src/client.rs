@@ -216,6 +216,7 @@ impl Interpreter for Core {
             "stale": served.stale.as_deref(),
             "bindings": names.len(),
             "pending": pending,
+            "staleCertificates": self.dst.stale_certificates(),
         })
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 pub use self::admin::Admin;
 pub(crate) use self::admin::CATEGORIES;
+pub(crate) use interface::bad_section;
 pub use interface::{Interface, SocketOptions};
 pub(crate) use storage::OpenError;
 pub use storage::Storage;
@@ -120,7 +121,12 @@ impl Config {
 impl Config {
     /// Relative files start at `base` from here on.
     pub fn absolute(self, base: &std::path::Path) -> Config {
-        Config { storage: self.storage.absolute(base), ..self }
+        let absolute = |tls: Option<tls::server::Config>| tls.map(|tls| tls.absolute(base));
+        let interfaces = self.interfaces.into_iter();
+        let interfaces = interfaces.map(|interface| Interface { tls: absolute(interface.tls), ..interface });
+        let mut admin = self.admin;
+        admin.tls = absolute(admin.tls);
+        Config { storage: self.storage.absolute(base), interfaces: interfaces.collect(), admin, ..self }
     }
 }
 

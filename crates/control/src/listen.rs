@@ -9,10 +9,7 @@ use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
@@ -43,10 +40,16 @@ pub(crate) fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<T
     TcpListener::from_std(socket.into())
 }
 
+/// A bound socket, and how its connections are.
+pub(crate) struct Listener {
+    pub(crate) listener: TcpListener,
+    pub(crate) options: SocketOptions,
+    pub(crate) tls: Option<tls::server::Live>,
+}
+
 /// Serves until `closing`; connections are tasks of `tracker`.
 pub(crate) async fn serve(
-    listener: TcpListener,
-    options: SocketOptions,
+    Listener { listener, options, tls }: Listener,
     router: Router,
     closing: CancellationToken,
     tracker: TaskTracker,
@@ -63,9 +66,16 @@ pub(crate) async fn serve(
                 if let Err(error) = stream.set_nodelay(options.no_delay) {
                     tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
                 }
-                let connection = connection(stream, Peer(peer), router.clone(), closing.clone());
+                let (router, closing, tls) = (router.clone(), closing.clone(), tls.clone());
                 tracker.spawn(async move {
-                    connection.await;
+                    let accepted = tokio::select! {
+                        accepted = tls::listen::accept(stream, tls.as_ref()) => accepted,
+                        () = closing.cancelled() => return,
+                    };
+                    match accepted {
+                        Ok(stream) => connection(stream, Peer(peer), router, closing).await,
+                        Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
+                    }
                     drop(place);
                 });
             }
@@ -78,7 +88,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, peer: Peer, router: Router, closing: CancellationToken) {
+async fn connection(stream: tls::listen::Stream, peer: Peer, router: Router, closing: CancellationToken) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         router.clone().oneshot(request)

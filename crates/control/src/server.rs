@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Control, Levels, admin, api,
-    config::{Config, Interface, OpenError},
+    config::{Config, Interface, OpenError, bad_section},
     control::Inner,
     fleet::Fleet,
     listen,
@@ -25,6 +25,8 @@ pub struct Server {
     grace: Duration,
     tasks: TaskTracker,
     shutdown: mpsc::Receiver<Option<Duration>>,
+    /// Looks after certificates as long as it is there.
+    _reloader: tls::Reloader,
 }
 
 /// Why it cannot start.
@@ -81,18 +83,22 @@ impl Server {
     async fn serve(config: Config, control: Control, levels: Option<Arc<dyn Levels>>) -> Result<Server, StartError> {
         let closing = control.inner.closing.clone();
         let tasks = TaskTracker::new();
+        let reloader = tls::Reloader::default();
         let mut listeners = Vec::new();
         for (number, interface) in config.interfaces.iter().enumerate() {
             let key = format!("interfaces[{number}].port");
-            listeners.push((bind(key, interface.address, &interface.socket_options)?, interface.clone()));
+            let tls = secured(interface.tls.as_ref(), &format!("interfaces[{number}].tls"), &reloader)?;
+            listeners.push((bind(key, interface.address, &interface.socket_options)?, interface.clone(), tls));
         }
+        let admin_tls = secured(config.admin.tls.as_ref(), "admin.tls", &reloader)?;
         let admin_listener = bind("admin.port".to_owned(), config.admin.address(), &config.admin.socket_options)?;
         let mut interfaces = Vec::new();
-        for (listener, interface) in listeners {
+        for (listener, interface, tls) in listeners {
             let address = local(&listener, interface.address);
             interfaces.push(address);
             let router = api::router(control.clone());
-            tasks.spawn(listen::serve(listener, interface.socket_options, router, closing.clone(), tasks.clone()));
+            let listener = listen::Listener { listener, options: interface.socket_options, tls };
+            tasks.spawn(listen::serve(listener, router, closing.clone(), tasks.clone()));
             tracing::info!("serving {} on {address}", Interface::KIND);
         }
         let (asked, shutdown) = mpsc::channel(1);
@@ -100,7 +106,8 @@ impl Server {
         let grace = config.admin.shutdown_grace();
         let options = config.admin.socket_options.clone();
         let router = admin::router(control.clone(), config, levels, asked)?;
-        tasks.spawn(listen::serve(admin_listener, options, router, closing.clone(), tasks.clone()));
+        let listener = listen::Listener { listener: admin_listener, options, tls: admin_tls };
+        tasks.spawn(listen::serve(listener, router, closing.clone(), tasks.clone()));
         tracing::info!("serving admin on {admin}");
         let keep = control.inner.fleet.clone().run(control.inner.store.clone());
         let ends = closing.clone();
@@ -110,7 +117,7 @@ impl Server {
                 () = ends.cancelled() => {}
             }
         });
-        Ok(Server { control, interfaces, admin, grace, tasks, shutdown })
+        Ok(Server { control, interfaces, admin, grace, tasks, shutdown, _reloader: reloader })
     }
 
     /// Where the interfaces listen, in the order of the document (port 0 is resolved).
@@ -150,6 +157,16 @@ fn bind(
     options: &crate::SocketOptions,
 ) -> Result<tokio::net::TcpListener, StartError> {
     listen::bind(address, options).map_err(|source| StartError::Listen { key, address, source })
+}
+
+/// Reads a section's files, if there is one.
+fn secured(
+    config: Option<&tls::server::Config>,
+    at: &str,
+    reloader: &tls::Reloader,
+) -> Result<Option<tls::server::Live>, ConfigError> {
+    let live = config.map(|config| tls::server::Live::start(config, at, reloader)).transpose();
+    live.map_err(|error| bad_section(error.under(at)))
 }
 
 fn local(listener: &tokio::net::TcpListener, wanted: SocketAddr) -> SocketAddr {

@@ -24,6 +24,10 @@ pub struct Config {
     pub registrations: PathBuf,
     /// `http://127.0.0.1:4180`
     pub control_plane: String,
+    /// Where that is an `https://` address: whom to trust, and who we are. The URL's host is the name that
+    /// is verified.
+    #[serde(default)]
+    pub control_plane_tls: Option<tls::client::Config>,
     /// Where a user's requests enter: `http://127.0.0.1:4142`.
     pub frontend: String,
     /// Pipeline files.

@@ -31,6 +31,13 @@ pub(crate) enum Trouble {
     Lasting(String),
 }
 
+/// A key of the document that makes no sense.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BadKey {
+    pub key: String,
+    pub message: String,
+}
+
 #[derive(Debug, PartialEq)]
 pub(crate) enum Put {
     Written(String),
@@ -86,19 +93,44 @@ pub(crate) struct Claim<'a> {
     pub reason: &'a str,
 }
 
-impl Control {
-    pub fn new(base: &str) -> Result<Control, String> {
-        let base = Url::parse(base).map_err(|error| format!("{base:?}: {error}; write http://127.0.0.1:4180"))?;
-        if base.cannot_be_a_base() || !["http", "https"].contains(&base.scheme()) {
-            return Err(format!("{base}: must be an http URL, such as http://127.0.0.1:4180"));
+/// How to speak to the control plane. Files are read now: a pipeline server is restarted for new ones.
+fn settings(base: &Url, secured: Option<&tls::client::Config>) -> Result<tls::rustls::ClientConfig, tls::Error> {
+    let wrong = |key: &str, message: &str| Err(tls::Error { key: key.to_owned(), message: message.to_owned() });
+    let is_https = base.scheme() == "https";
+    match secured {
+        Some(_) if !is_https => wrong("", "makes no sense with an http:// controlPlane: write https://"),
+        Some(tls) if !tls.is_on() => wrong("enabled", "the URL says whether there is TLS: take the key out"),
+        Some(tls) if tls.common_name.is_some() => {
+            wrong("commonName", "the certificate must be for the host of controlPlane: take the key out")
         }
+        Some(tls) => tls.once(tls::client::Naming::Url),
+        None if is_https => tls::client::Config::default().once(tls::client::Naming::Url),
+        None => Ok(tls::client::nobody()),
+    }
+}
+
+impl Control {
+    /// # Errors
+    /// What is wrong, by the document's key.
+    pub fn new(base: &str, secured: Option<&tls::client::Config>) -> Result<Control, BadKey> {
+        let wrong = |message: String| BadKey { key: "controlPlane".to_owned(), message };
+        let base =
+            Url::parse(base).map_err(|error| wrong(format!("{base:?}: {error}; write http://127.0.0.1:4180")))?;
+        if base.cannot_be_a_base() || !["http", "https"].contains(&base.scheme()) {
+            return Err(wrong(format!("{base}: must be an http URL, such as http://127.0.0.1:4180")));
+        }
+        let settings = settings(&base, secured).map_err(|error| {
+            let error = error.under("controlPlaneTls");
+            BadKey { key: error.key, message: error.message }
+        })?;
         // Never by way of a proxy of the environment: the tutorial's `http_proxy` is a router.
         let http = reqwest::Client::builder()
             .no_proxy()
+            .tls_backend_preconfigured(settings)
             .connect_timeout(Duration::from_secs(2))
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| wrong(chain(&error)))?;
         Ok(Control { base, http })
     }
 

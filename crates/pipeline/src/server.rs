@@ -53,7 +53,8 @@ impl Server {
     /// were in flight, and serves. `switchyard` is this binary, for `{switchyard}` in a target's argv.
     pub async fn start(config: Config, switchyard: PathBuf) -> Result<Server, StartError> {
         let files = read::read_all(&config)?;
-        let control = Control::new(&config.control_plane).map_err(|message| wrong("controlPlane", message))?;
+        let control = Control::new(&config.control_plane, config.control_plane_tls.as_ref());
+        let control = control.map_err(|error| wrong(&error.key, error.message))?;
         if !config.frontend.starts_with("http://") {
             return Err(wrong("frontend", "must be a URL such as http://127.0.0.1:4142".to_owned()).into());
         }

@@ -455,7 +455,12 @@ impl<'a> Exchange<'a> {
             },
         };
         let drawn = drawn.map_err(Stop::Failure)?;
-        self.request.enter(&drawn, router.settings.trace_propagator, &mut self.out);
+        self.request.enter(
+            &drawn,
+            router.settings.trace_propagator,
+            self.connection.stream.certificate(),
+            &mut self.out,
+        );
         Ok(drawn)
     }
 

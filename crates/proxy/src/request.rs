@@ -67,8 +67,6 @@ pub(crate) struct Request {
     /// Exporters that want its spans; 0 for almost every request.
     pub wanted: Wanted,
     pub deadline: Option<Deadline>,
-    /// The caller's certificate, for endpoints that are to know of it: a whole line.
-    pub certificate: Option<Rc<[u8]>>,
     /// When the head was read, in nanoseconds since the epoch.
     pub started: u64,
     /// Where it goes, if that was known at once.
@@ -167,7 +165,6 @@ pub(crate) fn prepare(
         client_span: 0,
         wanted,
         deadline,
-        certificate: None,
         started: 0,
         drawn: None,
     })
@@ -242,8 +239,15 @@ fn count_down(head: &RequestHead, bytes: &[u8], remove: &mut KnownSet, extra: &m
 
 impl Request {
     /// Goes to what was drawn, as a new client span: its lines replace those of the attempt before.
+    /// `certificate` is the line that tells of the caller's, for endpoints that are to know of it.
     #[inline]
-    pub(crate) fn enter(&mut self, drawn: &Drawn, propagator: TracePropagator, out: &mut Vec<u8>) {
+    pub(crate) fn enter(
+        &mut self,
+        drawn: &Drawn,
+        propagator: TracePropagator,
+        certificate: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) {
         let trace = self.trace.child(&mut || fastrand::u64(..));
         self.client_span = trace.span;
         let rest = self.tail + self.tail_length;
@@ -259,7 +263,7 @@ impl Request {
                 strictest.write(out);
             }
         }
-        if let Some(certificate) = &self.certificate
+        if let Some(certificate) = certificate
             && drawn.leaf.client.settings.forward_client_cert == Some(true)
         {
             out.extend_from_slice(certificate);

@@ -170,7 +170,11 @@ async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, routes(sources)).await });
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(tls::client::nobody())
+        .build()
+        .expect("a client");
     Server { base, client, shutdown }
 }
 

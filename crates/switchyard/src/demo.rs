@@ -176,7 +176,7 @@ impl Begin<'_> {
     /// The tutorial's first request, through every hop.
     async fn first_request(&self) -> anyhow::Result<()> {
         let url = self.topology.frontend();
-        let client = web::client(&url.parse()?)?;
+        let client = web::client(&url.parse()?, &web::Trust::default())?;
         let start = Instant::now();
         loop {
             let answer = client.get(&url).send().await;

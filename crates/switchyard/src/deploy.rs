@@ -23,6 +23,8 @@ pub struct Arguments {
     /// The pipeline server.
     #[arg(long, global = true, env = "SWITCHYARD_PIPELINE", default_value = DEFAULT_SERVER, value_name = "URL")]
     server: String,
+    #[command(flatten)]
+    trust: web::Trust,
     /// How to print.
     #[arg(short, long, global = true, value_enum, default_value = "text")]
     output: Output,
@@ -106,7 +108,7 @@ struct Session {
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     web::die_of_broken_pipes();
     let server = web::address("--server", &arguments.server)?;
-    let session = Session { pipeline: Pipeline::new(server)?, output: arguments.output };
+    let session = Session { pipeline: Pipeline::new(server, &arguments.trust)?, output: arguments.output };
     web::block_on(session.run(arguments.command))
 }
 

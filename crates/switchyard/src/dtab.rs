@@ -29,6 +29,8 @@ pub struct Arguments {
     /// The control plane's HTTP API.
     #[arg(long, global = true, env = "NAMERCTL_BASE_URL", default_value = DEFAULT_BASE_URL, value_name = "URL")]
     base_url: String,
+    #[command(flatten)]
+    trust: web::Trust,
     /// How to print.
     #[arg(short, long, global = true, value_enum, default_value = "text")]
     output: Output,
@@ -83,7 +85,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     web::die_of_broken_pipes();
     let base = web::address("--base-url", &arguments.base_url)?;
     let session = Session {
-        control_plane: ControlPlane::new(base)?,
+        control_plane: ControlPlane::new(base, &arguments.trust)?,
         output: if arguments.json { Output::Json } else { arguments.output },
     };
     web::block_on(session.run(arguments.command))

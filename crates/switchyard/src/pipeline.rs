@@ -51,5 +51,6 @@ fn absolute(mut config: Config, source: &Source) -> anyhow::Result<Config> {
     for path in single.into_iter().chain(&mut config.pipelines) {
         *path = base.join(std::mem::take::<PathBuf>(path));
     }
+    config.control_plane_tls = config.control_plane_tls.map(|tls| tls.absolute(&base));
     Ok(config)
 }

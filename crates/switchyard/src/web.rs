@@ -1,5 +1,6 @@
 //! The HTTP client of the command line, and the runtime it lives in.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -7,10 +8,64 @@ use url::{Host, Url};
 
 use crate::exit::{Exit, Failure};
 
+/// Whom an `https://` server must be, and who we are.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Trust {
+    /// Certificates that may have signed an https server's, in PEM [default: those of the system].
+    #[arg(long, global = true, env = "SWITCHYARD_CACERT", value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Our own certificate for an https server, in PEM.
+    #[arg(long, global = true, env = "SWITCHYARD_CERT", value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, global = true, env = "SWITCHYARD_KEY", value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+impl Trust {
+    /// From the environment alone, for command lines that have no options for it.
+    pub fn of_the_environment() -> anyhow::Result<Trust> {
+        let file = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let trust =
+            Trust { cacert: file("SWITCHYARD_CACERT"), cert: file("SWITCHYARD_CERT"), key: file("SWITCHYARD_KEY") };
+        if trust.cert.is_some() != trust.key.is_some() {
+            return Err(Failure::error(Exit::Usage, "SWITCHYARD_CERT and SWITCHYARD_KEY: set both, or neither"));
+        }
+        Ok(trust)
+    }
+
+    /// Files are read only for a server that needs them.
+    fn settings(&self, base: &Url) -> anyhow::Result<tls::rustls::ClientConfig> {
+        if base.scheme() != "https" {
+            return Ok(tls::client::nobody());
+        }
+        let auth = self.cert.clone().zip(self.key.clone());
+        let config = tls::client::Config {
+            trust_certs_bundle: self.cacert.clone(),
+            client_auth: auth.map(|(cert_path, key_path)| tls::client::ClientAuth {
+                cert_path,
+                key_path,
+                intermediate_certs_path: None,
+            }),
+            ..tls::client::Config::default()
+        };
+        config.once(tls::client::Naming::Url).map_err(|error| {
+            let option = match error.key.as_str() {
+                "trustCertsBundle" => "--cacert (SWITCHYARD_CACERT)",
+                "clientAuth.certPath" => "--cert (SWITCHYARD_CERT)",
+                "clientAuth.keyPath" => "--key (SWITCHYARD_KEY)",
+                other => other,
+            };
+            Failure::error(Exit::Usage, format!("{option}: {}", error.message))
+        })
+    }
+}
+
 /// A client for `base`. Proxies of the environment are used as everywhere, but never for this
 /// machine: the tutorial sets `http_proxy`, and a router must not be asked about itself.
-pub fn client(base: &Url) -> anyhow::Result<reqwest::Client> {
+pub fn client(base: &Url, trust: &Trust) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(trust.settings(base)?)
         .connect_timeout(Duration::from_secs(5))
         .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")));
     if is_this_machine(base) {

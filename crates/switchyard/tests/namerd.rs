@@ -58,7 +58,7 @@ fn documents_are_refused_by_file_key_and_what_to_do() {
         ),
         (
             format!("{memory}interfaces: [{{kind: io.l5d.httpController, tls: {{}}}}]\n"),
-            &["interfaces[0].tls: TLS is not supported yet"],
+            &["interfaces[0].tls: missing field `certPath`"],
         ),
         (
             format!("{memory}interfaces: [{{kind: io.l5d.httpController, socketOptions: {{readTimeoutMs: 1}}}}]\n"),

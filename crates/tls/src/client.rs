@@ -228,6 +228,17 @@ impl std::fmt::Debug for Live {
     }
 }
 
+/// For HTTP clients that are never asked for `https://`: it trusts nobody, and reads no files.
+#[must_use]
+pub fn nobody() -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(crate::provider());
+    let builder = match builder.with_safe_default_protocol_versions() {
+        Ok(builder) => builder,
+        Err(_) => unreachable!("the provider has cipher suites of both versions"),
+    };
+    builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+}
+
 /// A name to verify: a host or an address.
 ///
 /// # Errors

@@ -6,11 +6,13 @@ use discovery::{ConfigError, Surroundings, TransformerConfig};
 use names::Path;
 use naming::{Interpreter, Namers};
 use serde::{Deserialize, Deserializer, de};
-use serde_json::Value;
+use tls::client::Naming;
+
+use crate::config::bad_section;
 
 use super::{
     Client, Identity, Parts,
-    connection::{Backoff, Dst},
+    connection::{Backoff, Dst, Secured},
 };
 
 /// The keys. `experimental` is accepted and not asked for: here it is no experiment.
@@ -25,8 +27,9 @@ pub struct Config {
     /// Without it: from 50 ms to one second, so that routers are back soon after a restart.
     #[serde(default)]
     pub retry: Option<Retry>,
+    /// As of a router's clients; `commonName` is what the control plane's certificate must be for.
     #[serde(default)]
-    pub tls: Option<Value>,
+    pub tls: Option<tls::client::Config>,
     #[serde(default)]
     pub transformers: Vec<TransformerConfig>,
     #[serde(default)]
@@ -75,10 +78,9 @@ impl Config {
         if self.namespace.is_empty() {
             return Err(ConfigError::new("namespace", "must not be empty"));
         }
-        if self.tls.is_some() {
-            let message =
-                "TLS to the control plane is not supported yet: take the key out, and reach it by loopback or a tunnel";
-            return Err(ConfigError::new("tls", message));
+        if let Some(tls) = &self.tls {
+            let wrong = |error: tls::Error| bad_section(error.under("tls"));
+            tls.check(Naming::CommonName).map_err(wrong)?;
         }
         if let Some(retry) = &self.retry {
             retry.check()?;
@@ -107,8 +109,12 @@ impl Config {
             config.build(namers, surroundings).map_err(|error| error.under(&format!("transformers[{number}]")))
         };
         let transformers = self.transformers.iter().enumerate().map(build).collect::<Result<_, _>>()?;
+        let secured = match self.tls.as_ref().filter(|tls| tls.is_on()) {
+            None => None,
+            Some(tls) => Some(Secured::new(tls).map_err(|error| bad_section(error.under("tls")))?),
+        };
         Ok(Arc::new(Client::start(Parts {
-            dst: Dst::new(&self.dst, namers),
+            dst: Dst::new(&self.dst, namers, secured),
             namespace: self.namespace.as_str().into(),
             identity,
             backoff: self.retry.as_ref().map_or_else(Backoff::default, Retry::backoff),

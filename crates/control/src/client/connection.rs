@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use names::{Dtab, NameTree, Path};
 use naming::{Addr, BoundTree, ConfiguredInterpreter, Interpreter, Live, Namers, State};
 use socket2::{SockRef, TcpKeepalive};
+use tls::client::Naming;
+use tls::rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use crate::chain::chain;
@@ -23,16 +25,49 @@ const WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Dst {
     shown: String,
     tree: Live<BoundTree>,
+    secured: Option<Secured>,
+}
+
+/// How connections are encrypted.
+pub(super) struct Secured {
+    live: tls::client::Live,
+    name: Option<ServerName<'static>>,
+    reloader: tls::Reloader,
+}
+
+impl Secured {
+    /// Reads the files, and again whenever they change.
+    pub(super) fn new(config: &tls::client::Config) -> Result<Secured, tls::Error> {
+        let reloader = tls::Reloader::default();
+        let live = tls::client::Live::start(config, Naming::CommonName, "interpreter.tls", &reloader)?;
+        let name = config.common_name.as_deref().map(tls::client::server_name).transpose()?;
+        Ok(Secured { live, name, reloader })
+    }
+
+    fn for_address(&self, address: SocketAddr) -> (&tls::client::Live, ServerName<'static>) {
+        let name = self.name.clone().unwrap_or_else(|| tls::client::nameless(address.ip()));
+        (&self.live, name)
+    }
+
+    /// Why the files as they are now are not in use.
+    fn stale(&self) -> Option<String> {
+        self.reloader.status().into_iter().find_map(|status| status.stale)
+    }
 }
 
 impl Dst {
-    pub(super) fn new(path: &Path, namers: &Namers) -> Dst {
+    pub(super) fn new(path: &Path, namers: &Namers, secured: Option<Secured>) -> Dst {
         let tree = ConfiguredInterpreter::new(None, namers.clone()).bind(&Dtab::empty(), path);
-        Dst { shown: path.show(), tree }
+        Dst { shown: path.show(), tree, secured }
     }
 
     pub(super) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Why changed certificates are not in use, if so.
+    pub(super) fn stale_certificates(&self) -> Option<String> {
+        self.secured.as_ref().and_then(Secured::stale)
     }
 
     /// One of its addresses as they are now.
@@ -64,6 +99,9 @@ impl Dst {
                 SockRef::from(&stream).set_tcp_keepalive(&keepalive.with_retries(3))
             });
             ready.map_err(|error| format!("{address}: {error}"))?;
+            let secured = self.secured.as_ref().map(|secured| secured.for_address(address));
+            let stream = tls::listen::connect(stream, secured).await;
+            let stream = stream.map_err(|error| format!("{address}: TLS: {error}"))?;
             let host = HeaderValue::from_str(&address.to_string()).map_err(|error| error.to_string())?;
             request.headers_mut().insert(header::HOST, host);
             let broken = |error: hyper::Error| format!("{address}: {}", chain(&error));

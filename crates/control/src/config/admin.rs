@@ -8,9 +8,8 @@ use std::{
 use admin::{Categories, Security, SecurityConfig};
 use discovery::ConfigError;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::interface::{SocketOptions, loopback};
+use super::interface::{SocketOptions, check_tls, loopback};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -22,8 +21,8 @@ pub struct Admin {
     pub security: SecurityConfig,
     /// Ours: where the pages of the other parts are.
     pub links: admin::Links,
-    /// Not built.
-    tls: Option<Value>,
+    pub tls: Option<tls::server::Config>,
+    /// Only the original's default.
     worker_threads: Option<usize>,
 }
 
@@ -52,11 +51,7 @@ impl Admin {
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.tls.is_some() {
-            let message =
-                "TLS is not supported yet: take the key out, and listen on a loopback address or behind a proxy";
-            return Err(ConfigError::new("tls", message));
-        }
+        check_tls(self.tls.as_ref())?;
         if let Some(threads) = self.worker_threads {
             // The original's default is what there is here, too.
             if threads != 2 {

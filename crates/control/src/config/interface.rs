@@ -13,6 +13,7 @@ use super::{kind, typed};
 pub struct Interface {
     pub address: SocketAddr,
     pub socket_options: SocketOptions,
+    pub tls: Option<tls::server::Config>,
 }
 
 /// `socketOptions:` of a listening socket.
@@ -70,10 +71,20 @@ struct Keys {
     #[serde(default)]
     socket_options: SocketOptions,
     #[serde(default)]
-    tls: Option<Value>,
+    tls: Option<tls::server::Config>,
     /// Accepted with every kind; only experimental kinds ask for it.
     #[serde(default, rename = "experimental")]
     _experimental: bool,
+}
+
+/// What can be said without files.
+pub(super) fn check_tls(tls: Option<&tls::server::Config>) -> Result<(), ConfigError> {
+    tls.map_or(Ok(()), tls::server::Config::check).map_err(|error| bad_section(error.under("tls")))
+}
+
+/// The error of a `tls` section as one of the document.
+pub(crate) fn bad_section(error: tls::Error) -> ConfigError {
+    ConfigError::new(error.key, error.message)
 }
 
 pub(super) fn loopback() -> IpAddr {
@@ -103,12 +114,8 @@ impl Interface {
             }
         }
         let keys: Keys = typed(value)?;
-        if keys.tls.is_some() {
-            let message =
-                "TLS is not supported yet: take the key out, and listen on a loopback address or behind a proxy";
-            return Err(ConfigError::new("tls", message));
-        }
+        check_tls(keys.tls.as_ref())?;
         keys.socket_options.check()?;
-        Ok(Interface { address: (keys.ip, keys.port).into(), socket_options: keys.socket_options })
+        Ok(Interface { address: (keys.ip, keys.port).into(), socket_options: keys.socket_options, tls: keys.tls })
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn clients(value: Option<&Value>, at: &At, problems: &mut Problems) -
             && let Some(key) = uncaptured(name, pattern)
         {
             let text = format!("`{{{key}}}` is not captured by the prefix: write it there, or take it out of the name");
-            problems.add(&At::at(&section.at).key("commonName"), text);
+            problems.add(&At::place(&section.at).key("commonName"), text);
         }
     }
     clients

@@ -33,7 +33,7 @@ impl At {
     }
 
     /// A place by its path.
-    pub(super) fn at(path: &str) -> At {
+    pub(super) fn place(path: &str) -> At {
         At(path.to_owned())
     }
 

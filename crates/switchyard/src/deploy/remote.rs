@@ -97,8 +97,8 @@ pub struct Unreachable {
 }
 
 impl Pipeline {
-    pub fn new(base: Url) -> anyhow::Result<Pipeline> {
-        let http = web::client(&base)?;
+    pub fn new(base: Url, trust: &web::Trust) -> anyhow::Result<Pipeline> {
+        let http = web::client(&base, trust)?;
         Ok(Pipeline { base, http })
     }
 

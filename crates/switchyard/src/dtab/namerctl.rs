@@ -12,7 +12,7 @@ use super::remote::{ControlPlane, Note, Weights};
 use super::write::Input;
 use super::{config_file, go_json};
 use crate::exit::{Exit, Failure};
-use crate::web;
+use crate::web::{self, Trust};
 
 /// Runs the command; what is left to do is to end with the code.
 pub fn main(arguments: &[OsString]) -> Exit {
@@ -145,7 +145,8 @@ fn run(line: &Line) -> anyhow::Result<()> {
 
 async fn command(verb: Verb, line: &Line) -> anyhow::Result<()> {
     let arguments = &line.words[2..];
-    let remote = || -> anyhow::Result<ControlPlane> { ControlPlane::new(base_url(line)?) };
+    let remote =
+        || -> anyhow::Result<ControlPlane> { ControlPlane::new(base_url(line)?, &Trust::of_the_environment()?) };
     match (verb, arguments) {
         (Verb::List, []) => {
             let names = remote()?.list().await?;

@@ -84,8 +84,8 @@ pub struct ControlPlane {
 const HEADER: &AsciiSet = &CONTROLS.add(b'%');
 
 impl ControlPlane {
-    pub fn new(base: Url) -> anyhow::Result<ControlPlane> {
-        let http = web::client(&base)?;
+    pub fn new(base: Url, trust: &web::Trust) -> anyhow::Result<ControlPlane> {
+        let http = web::client(&base, trust)?;
         Ok(ControlPlane { base, http })
     }
 

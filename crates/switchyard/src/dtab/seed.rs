@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure};
 
 /// Creates each namespace unless it exists; the names of those created.
 pub async fn seed(base: &str, namespaces: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
-    let control_plane = ControlPlane::new(base.parse()?)?;
+    let control_plane = ControlPlane::new(base.parse()?, &crate::web::Trust::default())?;
     let note =
         Note { author: Some("demo".to_owned()), comment: Some("the tutorial's first dtab".to_owned()), wait: None };
     let mut created = Vec::new();

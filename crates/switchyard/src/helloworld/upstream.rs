@@ -18,7 +18,7 @@ impl Upstream {
     /// `environment` answers for `http_proxy` and `no_proxy`.
     pub fn new(target: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Upstream> {
         let url = Url::parse(&format!("http://{target}/")).with_context(|| format!("-target {target}: not a host"))?;
-        let mut builder = reqwest::Client::builder().no_proxy();
+        let mut builder = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls::client::nobody());
         if let Some(proxy) = proxy_for(&url, environment)? {
             builder = builder.proxy(reqwest::Proxy::http(proxy)?);
         }
