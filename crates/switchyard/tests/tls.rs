@@ -164,7 +164,11 @@ fn every_connection_is_encrypted_and_both_sides_are_known() {
     assert_ne!(untrusted.code, 0, "{}", untrusted.stdout);
     let missing = run(switchyard().args(["dtab", "list", "--base-url", &base, "--cacert", "/none.pem"]), b"");
     assert_eq!(missing.code, 2);
-    assert!(missing.stderr.contains("--cacert (SWITCHYARD_CACERT): /none.pem: there is no such file"), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("--cacert (SWITCHYARD_CACERT): /none.pem: there is no such file"),
+        "{}",
+        missing.stderr
+    );
     let link = place.path().join("namerctl");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_switchyard"), &link).unwrap();
     let mut namerctl = Command::new(&link);
@@ -197,7 +201,9 @@ fn a_bad_section_is_told_with_its_line() {
     };
     let (cert, key) = (place.file("server.pem"), place.file("me.key"));
     check(
-        &format!("admin: {{port: 0}}\nrouters:\n- protocol: http\n  servers:\n  - port: 0\n    tls:\n      certPath: {cert}\n      keyPath: {key}\n"),
+        &format!(
+            "admin: {{port: 0}}\nrouters:\n- protocol: http\n  servers:\n  - port: 0\n    tls:\n      certPath: {cert}\n      keyPath: {key}\n"
+        ),
         &["routers[0].servers[0].tls.keyPath: ", "me.key: does not belong to the certificate in", "(line 8)"],
     );
     check(
@@ -209,7 +215,9 @@ fn a_bad_section_is_told_with_its_line() {
         ],
     );
     check(
-        &format!("admin: {{port: 0, tls: {{certPath: {cert}, keyPath: /none.key}}}}\nrouters:\n- protocol: http\n  servers: [{{port: 0}}]\n"),
+        &format!(
+            "admin: {{port: 0, tls: {{certPath: {cert}, keyPath: /none.key}}}}\nrouters:\n- protocol: http\n  servers: [{{port: 0}}]\n"
+        ),
         &["admin.tls.keyPath: /none.key: there is no such file", "(line 1)"],
     );
 }

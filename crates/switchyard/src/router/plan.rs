@@ -26,7 +26,7 @@ pub enum Interpreter {
     /// Binds here, by the document's namers.
     Local(InterpreterConfig),
     /// Asks a control plane.
-    Namerd(client::Config),
+    Namerd(Box<client::Config>),
 }
 
 impl Interpreter {
@@ -102,7 +102,7 @@ fn interpreter(raw: &Raw) -> Result<Interpreter, Vec<Problem>> {
         client::Config::KIND => {
             let config: client::Config = config::typed(&raw.path, &rest)?;
             config.check().map_err(refuse)?;
-            return Ok(Interpreter::Namerd(config));
+            return Ok(Interpreter::Namerd(Box::new(config)));
         }
         "default" => InterpreterConfig::Default(config::typed(&raw.path, &rest)?),
         "io.l5d.fs" => InterpreterConfig::Fs(config::typed(&raw.path, &rest)?),
