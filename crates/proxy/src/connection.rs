@@ -457,7 +457,7 @@ fn reject(failure: Failure, head: &RequestHead, rest: &[u8]) -> (Taken, usize) {
 mod tests {
     use super::*;
 
-    fn size_of_future<F: Future>(_: impl Fn(Rc<Server>, TcpStream, SocketAddr) -> F) -> usize {
+    fn size_of_future<F: Future>(_: impl Fn(Rc<Server>, Stream, SocketAddr) -> F) -> usize {
         size_of::<F>()
     }
 

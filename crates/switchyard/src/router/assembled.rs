@@ -181,7 +181,8 @@ impl Assembled {
 
         let farewell = Farewell::default();
         let surroundings = Surroundings::new(Clusters::new(crate::runtime::environment()));
-        let place = Place { admin: admin::url(bound, secured.is_some()), farewell: &farewell, surroundings: &surroundings };
+        let place =
+            Place { admin: admin::url(bound, secured.is_some()), farewell: &farewell, surroundings: &surroundings };
         let built = Built::of(&plan, None, &place).map_err(Stopped::Refused)?;
         ingress::fill(&plan.config.settings, &surroundings).await.map_err(|problems| {
             match problems.into_iter().next() {
