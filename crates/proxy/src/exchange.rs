@@ -495,7 +495,7 @@ impl<'a> Exchange<'a> {
                 let nanos = worker.now().saturating_sub(began);
                 client.metrics.connect_failed(nanos);
                 tracing::debug!(client = %client.id, endpoint = %endpoint.address, %error, "no TLS connection");
-                self.record.refused(drawn, endpoint, began, &error, nanos);
+                self.record.refused(drawn, endpoint, began, self.request.client_span, (&error, nanos));
                 Err(Failure::tls(&error.to_string(), endpoint.address, &client.id))
             }
             Ok(Err(NoConnection::Waiters)) => {
