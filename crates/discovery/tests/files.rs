@@ -133,6 +133,28 @@ async fn comings_and_goings_change_the_tree_and_edits_only_the_addresses() {
 }
 
 #[tokio::test]
+async fn among_thousands_of_files_each_change_is_seen_and_touches_its_own_addresses() {
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..3_000 {
+        fs::write(root.path().join(format!("s{number}")), "127.0.0.1 80\n").unwrap();
+    }
+    let namer = namer(root.path());
+    let look = |number: usize| address_of(&namer.lookup(&read(&format!("/s{number}"))));
+    let (edited, mut other) = (look(7), look(8));
+    assert_eq!(addr(&other.take()), "127.0.0.1:80");
+    replace(root.path(), "s7", "127.0.0.1 81\n");
+    becomes(&edited, addr, "127.0.0.1:81").await;
+    // Together with a name that goes, and one that comes.
+    fs::remove_file(root.path().join("s9")).unwrap();
+    replace(root.path(), "s7", "127.0.0.1 82\n");
+    replace(root.path(), "new", "127.0.0.1 83\n");
+    becomes(&edited, addr, "127.0.0.1:82").await;
+    becomes(&namer.lookup(&read("/s9")), tree, "~").await;
+    becomes(&namer.lookup(&read("/new")), tree, "/#/io.l5d.fs/new[/]").await;
+    assert!(!other.has_changed());
+}
+
+#[tokio::test]
 async fn a_rename_is_seen_though_the_number_of_files_is_the_same() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("old"), "127.0.0.1 80\n").unwrap();

@@ -27,6 +27,8 @@ const SHOWN: usize = 100;
 pub(crate) struct Cluster {
     pub balancer: Balancer<Key>,
     bounds: Bounds,
+    /// Endpoints that the balancer has room for without moving what it has: that would take milliseconds.
+    room: usize,
     pub idle: Rc<Idle>,
     /// What the balancer holds, or will hold at the end of the way.
     set: Endpoints,
@@ -48,6 +50,7 @@ impl Cluster {
         Cluster {
             balancer: Balancer::with(config, accrual),
             bounds,
+            room: 0,
             idle: Rc::default(),
             set: Endpoints::default(),
             newest: None,
@@ -86,8 +89,11 @@ impl Cluster {
 
     fn begin(&mut self, newest: Endpoints, now: u64) {
         self.balancer.begin_update(now);
-        if newest.len() > LARGE {
-            self.balancer.reserve(2 * newest.len());
+        // On the way there may be all of both.
+        let both = self.set.len() + newest.len();
+        if newest.len() > LARGE && both > self.room {
+            self.room = both.max(2 * newest.len()) + newest.len();
+            self.balancer.reserve(self.room);
         }
         let old = std::mem::replace(&mut self.set, newest.clone());
         let differences = Differences::new(old, newest);

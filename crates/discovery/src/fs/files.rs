@@ -89,16 +89,7 @@ impl Files {
     pub(super) fn update(&mut self, found: Vec<(Path, &Stamp)>, touched: &Touched) -> Option<Duration> {
         self.take_answers();
         self.files.values_mut().for_each(|file| file.exists = false);
-        for (name, stamp) in found {
-            let file = self.files.entry(name.clone()).or_insert_with(File::new);
-            file.exists = true;
-            let path = on_disk(&self.root, &name);
-            let unsettled = file.unsettled.is_some();
-            if file.stamp.as_ref() != Some(stamp) || unsettled || touched.has(&path) {
-                file.stamp = Some(stamp.clone());
-                self.read(&name, &path);
-            }
-        }
+        found.into_iter().for_each(|(name, stamp)| self.see(name, stamp, touched));
         self.files.retain(|_, file| {
             if !file.exists {
                 // Whoever still holds the handle learns that the name is gone, also from itself.
@@ -109,6 +100,28 @@ impl Files {
             }
             file.exists || !file.addr.is_closed()
         });
+        self.look_again()
+    }
+
+    /// Reads what changed of these files; the others are as they were.
+    pub(super) fn look_at(&mut self, found: &[(Path, Stamp)], touched: &Touched) -> Option<Duration> {
+        self.take_answers();
+        found.iter().for_each(|(name, stamp)| self.see(name.clone(), stamp, touched));
+        self.look_again()
+    }
+
+    fn see(&mut self, name: Path, stamp: &Stamp, touched: &Touched) {
+        let file = self.files.entry(name.clone()).or_insert_with(File::new);
+        file.exists = true;
+        let path = on_disk(&self.root, &name);
+        let unsettled = file.unsettled.is_some();
+        if file.stamp.as_ref() != Some(stamp) || unsettled || touched.has(&path) {
+            file.stamp = Some(stamp.clone());
+            self.read(&name, &path);
+        }
+    }
+
+    fn look_again(&self) -> Option<Duration> {
         self.files.values().any(|file| file.unsettled.is_some()).then_some(SETTLING)
     }
 

@@ -89,11 +89,7 @@ impl Walk<'_> {
     fn entry(&mut self, path: &FilePath, before: Option<&Node>) -> Option<Node> {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => self.directory(path, before),
-            Ok(found) if found.is_file() => Some(Node::File(Stamp {
-                modified: found.modified().ok(),
-                size: found.len(),
-                file: (found.dev(), found.ino()),
-            })),
+            Ok(found) if found.is_file() => Some(Node::File(Stamp::of(&found))),
             Ok(_) => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -104,7 +100,21 @@ impl Walk<'_> {
     }
 }
 
+impl Stamp {
+    pub(super) fn of(found: &fs::Metadata) -> Stamp {
+        Stamp { modified: found.modified().ok(), size: found.len(), file: (found.dev(), found.ino()) }
+    }
+}
+
 impl Node {
+    /// What stands at `path`.
+    pub(super) fn get(&self, path: &Path) -> Option<&Node> {
+        path.labels().iter().try_fold(self, |node, label| match node {
+            Node::Directory(inside) => inside.get(label),
+            Node::File(_) => None,
+        })
+    }
+
     /// How much of `path` leads to a regular file: the number of labels.
     pub(super) fn file(&self, path: &Path) -> Option<usize> {
         let mut node = self;
