@@ -13,7 +13,6 @@ pub mod json;
 mod live;
 mod lookups;
 mod namer;
-mod reach;
 mod shared;
 mod transformed;
 
