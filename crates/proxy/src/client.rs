@@ -351,6 +351,18 @@ impl Client {
         Some(Picked { client: self.clone(), endpoint, pick: Some(pick) })
     }
 
+    /// How often one request may try another connection after one that was refused. Where all endpoints count
+    /// as dead, those that were restarted may be back already: each gets a few chances.
+    pub(crate) fn connect_requeues(&self, now: u64) -> u32 {
+        if self.is_open(now) {
+            return CONNECT_REQUEUES;
+        }
+        match self.cluster.borrow().balancer.len() {
+            0 | 1 => 0,
+            several => u32::try_from(3 * several).unwrap_or(u32::MAX).min(CONNECT_REQUEUES),
+        }
+    }
+
     /// Whether any endpoint counts as healthy.
     pub(crate) fn is_open(&self, now: u64) -> bool {
         self.cluster.borrow_mut().balancer.status(now) == Status::Open

@@ -19,7 +19,7 @@ use crate::exchange::{Arrived, End, Exchange};
 use crate::failure::{Failure, Kind};
 use crate::pool::Upstream;
 use crate::wire::{CRUMB, HALF_CLOSED, Place};
-use crate::worker::{BODY, SLOW_BODY, SPARE_BYTES};
+use crate::worker::{BODY, SLOW_BODY, SPARE_BYTES, TURN};
 
 /// A body part up to this size is copied behind the head; a larger one is written from where it lies.
 const COPY: usize = 4 * 1024;
@@ -267,6 +267,7 @@ impl Exchange<'_> {
             // The client's side of the exchange is over before its time; the answer may still interest it.
             self.refuses = true;
         }
+        let mut moved = 0;
         loop {
             while self.sent < self.out.len() {
                 match Pin::new(&mut self.connection.stream).poll_write(context, &self.out[self.sent..]) {
@@ -296,6 +297,11 @@ impl Exchange<'_> {
                     upstream.received(read);
                     if self.pass(way, read).is_err() {
                         return Poll::Ready(Ended::Cut);
+                    }
+                    moved += read;
+                    if moved >= TURN && !way.is_over {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                 }
                 Poll::Ready(end) => {

@@ -348,13 +348,15 @@ impl<'a> Exchange<'a> {
                                 now = worker.now();
                                 let refused = matches!(failure.kind, Kind::Connect | Kind::Tls);
                                 picked.release(if refused { Outcome::Failure } else { Outcome::Ignored }, now);
-                                if refused && connects < CONNECT_REQUEUES && self.has_time(now) {
-                                    if client.is_open(now) {
+                                if refused && self.has_time(now) {
+                                    if connects < client.connect_requeues(now) {
                                         connects += 1;
                                         client.metrics.requeues.inc();
                                         continue;
                                     }
-                                    client.metrics.not_open.inc();
+                                    if connects < CONNECT_REQUEUES {
+                                        client.metrics.not_open.inc();
+                                    }
                                 }
                                 return Err(Stop::Failure(failure));
                             }

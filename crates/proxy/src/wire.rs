@@ -16,7 +16,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::connection::EARLY;
 use crate::exchange::Exchange;
 use crate::pool::Upstream;
-use crate::worker::{ANSWER, BODY};
+use crate::worker::{ANSWER, BODY, TURN};
 
 /// Parts of a body up to this size are gathered before they are written: a body of a million chunks must not
 /// cost a million writes.
@@ -344,6 +344,7 @@ impl Exchange<'_> {
 
     /// Streams the request's body as far as both sides go along.
     pub(crate) fn poll_body(&mut self, upstream: &mut Upstream, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let mut moved = 0;
         loop {
             while self.overflow_sent < self.overflow.len() {
                 let rest = &self.overflow[self.overflow_sent..];
@@ -364,6 +365,10 @@ impl Exchange<'_> {
             if self.request.is_complete() {
                 return Poll::Ready(None);
             }
+            if moved >= TURN {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let connection = &mut *self.connection;
             let read = match connection.worker.poll_read_some(&mut connection.stream, context, BODY) {
                 Poll::Ready(Ok(read)) if read > 0 => read,
@@ -371,6 +376,7 @@ impl Exchange<'_> {
                 Poll::Pending => return Poll::Pending,
             };
             connection.received(read);
+            moved += read;
             self.has_streamed = true;
             if let Err(error) = self.pass_body(upstream, read) {
                 return Poll::Ready(Some(Event::BadBody(error)));

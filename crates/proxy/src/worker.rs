@@ -25,6 +25,8 @@ use crate::thread::Seat;
 pub(crate) const READ: usize = 128 * 1024;
 /// Of a body that is on its way so much is read at once: what the other side does not take must be kept.
 pub(crate) const BODY: usize = 64 * 1024;
+/// After so much of a body it is others' turn.
+pub(crate) const TURN: usize = 256 * 1024;
 /// An answer's head, and as much of its body.
 pub(crate) const ANSWER: usize = BODY + 4 * 1024;
 /// The same when the other side was found to be slow.

@@ -287,3 +287,133 @@ fn an_idempotent_request_whose_connection_breaks_off_unanswered_is_sent_once_mor
         assert_eq!(taken(), 1, "it may have been acted on");
     }
 }
+
+#[test]
+fn endpoints_that_all_count_as_dead_are_tried_before_a_request_fails() {
+    use common::names::{Set, Table};
+    let ports = [common::closed_port(), common::closed_port(), common::closed_port()];
+    let set = Set::new("/set", &ports);
+    let table = Table::new(set.leaf.clone());
+    let proxy = Proxy::with(router(""), 1, |_| std::sync::Arc::new(table));
+    until("dead endpoints", LIMIT, || {
+        proxy.get("/", &[("Host", "web")]);
+        let removals = proxy.counter(&["rt", "http", "client", "set", "failure_accrual", "removals"]);
+        if removals >= 3 { Ok(()) } else { Err(removals) }
+    });
+    // One is back long before anybody is to look at it again.
+    let listener = std::net::TcpListener::bind(("127.0.0.1", ports[0])).expect("the port is free again");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            read_until(&mut stream, b"\r\n\r\n");
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let failed = (0..50).filter(|_| proxy.get("/", &[("Host", "web")]).status != 200).count();
+    assert_eq!(failed, 0);
+}
+
+/// An endpoint that can be killed: its listener and all its connections close at once.
+struct Mortal {
+    port: u16,
+    open: std::sync::Arc<Mutex<Vec<std::net::TcpStream>>>,
+    listening: Option<std::thread::JoinHandle<()>>,
+    dies: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Mortal {
+    fn start(port: u16) -> Mortal {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+        let port = listener.local_addr().expect("bound").port();
+        let (open, dies) = (std::sync::Arc::<Mutex<Vec<_>>>::default(), std::sync::Arc::default());
+        let (opened, dying): (_, std::sync::Arc<std::sync::atomic::AtomicBool>) =
+            (open.clone(), std::sync::Arc::clone(&dies));
+        let listening = std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if dying.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                opened.lock().expect("no panic").push(stream.try_clone().expect("a clone"));
+                std::thread::spawn(move || {
+                    let mut stream = std::io::BufReader::new(stream);
+                    while common::backend::message(&mut stream, true).is_some() {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                        if stream.get_mut().write_all(answer).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Mortal { port, open, listening: Some(listening), dies }
+    }
+
+    fn kill(&mut self) {
+        self.dies.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(std::net::TcpStream::connect(("127.0.0.1", self.port)));
+        self.listening.take().map(std::thread::JoinHandle::join).expect("it lives").expect("no panic");
+        for stream in self.open.lock().expect("no panic").drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+/// Also when the test fails.
+struct Stops<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn endpoints_killed_in_turn_fail_no_request() {
+    use common::names::{Set, Table};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let mut endpoints = (0..3).map(|_| Mortal::start(0)).collect::<Vec<_>>();
+    let ports = endpoints.iter().map(|endpoint| endpoint.port).collect::<Vec<_>>();
+    let set = Set::new("/set", &ports);
+    let table = Table::new(set.leaf.clone());
+    let proxy = Proxy::with(router(""), 1, |_| std::sync::Arc::new(table));
+    let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let failed = std::thread::scope(|scope| {
+        let callers = (0..4)
+            .map(|caller| {
+                let (proxy, stop, done) = (&proxy, &stop, &done);
+                scope.spawn(move || {
+                    let mut failed = Vec::new();
+                    let mut kept = testkit::http::Connection::open(&proxy.address.to_string()).expect("open");
+                    while !stop.load(Ordering::Relaxed) {
+                        let headers = [("Host", "web")];
+                        let get = testkit::http::Request { method: "GET", target: "/", headers: &headers, body: None };
+                        let answer =
+                            if caller % 2 == 0 { proxy.get("/", &headers) } else { kept.send(&get).expect("open") };
+                        if answer.status != 200 {
+                            failed.push(answer.text());
+                        }
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    failed
+                })
+            })
+            .collect::<Vec<_>>();
+        let stops = Stops(&stop);
+        for n in 0..15 {
+            let some = |what: &str| {
+                let before = done.load(Ordering::Relaxed);
+                until(what, LIMIT, || match done.load(Ordering::Relaxed) - before {
+                    40.. => Ok(()),
+                    other => Err(other),
+                });
+            };
+            endpoints[n % 3].kill();
+            some("requests while it is down");
+            endpoints[n % 3] = Mortal::start(ports[n % 3]);
+            some("requests when it is back");
+        }
+        drop(stops);
+        callers.into_iter().flat_map(|caller| caller.join().expect("no panic")).collect::<Vec<_>>()
+    });
+    let all = done.load(Ordering::Relaxed);
+    assert!(failed.is_empty(), "{} of {all}: {:?}", failed.len(), failed.first());
+}
