@@ -76,6 +76,8 @@ enum Taken {
 }
 
 /// What became of a request, or of what was none.
+// Boxed, the usual case would cost an allocation per request.
+#[allow(clippy::large_enum_variant)]
 enum Begun<'a> {
     /// The usual case is on its way already.
     Exchange(Exchange<'a>, Option<Flight>),
@@ -114,7 +116,11 @@ pub(crate) fn serve(server: Rc<Server>, stream: Stream, peer: SocketAddr) -> imp
     let mut connection =
         Connection { worker, server, stream, peer, slot, carry, carry_from: 0, ended: false, life, forwarder };
     async move {
-        poll_fn(|context| Poll::Ready(connection.slot.wake(context.waker()))).await;
+        poll_fn(|context| {
+            connection.slot.wake(context.waker());
+            Poll::Ready(())
+        })
+        .await;
         if connection.run().await == Next::Linger {
             Box::pin(connection.linger()).await;
         }

@@ -219,7 +219,7 @@ impl<'a> Exchange<'a> {
                 server.statuses.error(nanos);
             }
         }
-        record.finish(connection, &request, end);
+        record.finish(connection, request, end);
     }
 
     /// The exchange at length: from the start, or from what came of the first dispatch.
