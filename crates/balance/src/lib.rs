@@ -14,6 +14,7 @@
 //! ```
 
 pub mod accrual;
+mod admission;
 mod average;
 mod backoff;
 mod balancer;
@@ -23,6 +24,7 @@ mod random;
 mod window;
 
 pub use accrual::{Accrual, Outcome};
+pub use admission::Admission;
 pub use backoff::{Backoff, BackoffError, Backoffs};
 pub use balancer::{
     Aperture, Balancer, BalancerConfig, Change, Counts, Endpoint, Maintenance, Pick, Status, Strategy, StrategyError,

@@ -126,7 +126,8 @@ impl ResponseHead {
         let delivery = self.delivery(edit.client);
         let mut remove = edit.remove.without(LENGTH).without(ENCODING);
         // With HEAD and 304 an odd length describes a body that nobody sends: it stays.
-        if self.drop_length || (self.odd_length && self.body != BodyKind::None) {
+        // A body that ends with the connection has no length: if it had one, the body was changed.
+        if self.drop_length || self.body == BodyKind::UntilClose || (self.odd_length && self.body != BodyKind::None) {
             remove = remove.with(LENGTH);
         }
         if self.body != BodyKind::Chunked || delivery != Delivery::Same {

@@ -4,14 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use balance::{BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
+use balance::{Admission, BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
 use naming::{Addr, Bound, Endpoints, Live, State};
 use telemetry::{Counter, Gauge, Stat};
 use tokio::task::{spawn_local, yield_now};
 
-use crate::cluster::{Cluster, Key};
+use crate::cluster::{Cluster, Key, authority};
 use crate::directory::{Directory, Entry};
 use crate::housekeeping::Turn;
+use crate::limits::Limits;
 use crate::metrics::{Connections, Requests, Scope, Statuses};
 use crate::pool::{Bounds, Endpoint};
 use crate::settings;
@@ -20,6 +21,8 @@ use crate::worker::Worker;
 
 /// Extra attempts at getting a connection for one request, which cost no budget (finagle's).
 pub(crate) const CONNECT_REQUEUES: u32 = 25;
+/// Requests per second below which refusals are not held against anybody (finagle's).
+const LEAST_RATE: u32 = 5;
 
 pub(crate) struct Client {
     /// `/#/io.l5d.fs/world-v1`
@@ -32,6 +35,13 @@ pub(crate) struct Client {
     known: RefCell<Known>,
     cluster: RefCell<Cluster>,
     budget: RefCell<Budget>,
+    /// None where nothing is limited.
+    pub limits: Option<Rc<Limits>>,
+    /// What endpoints that refuse requests get less; none before the first refusal.
+    admission: RefCell<Option<Admission>>,
+    is_restrained: Cell<bool>,
+    /// Some endpoint wants another Host than the client's.
+    has_authorities: Cell<bool>,
     pub used: Cell<u64>,
     entry: Entry,
 }
@@ -65,6 +75,10 @@ pub(crate) struct Metrics {
     pub request_limit: Counter,
     pub cannot_retry: Counter,
     pub not_open: Counter,
+    pub marked_dead: Counter,
+    pub marked_available: Counter,
+    dropped: Counter,
+    accepted: Gauge,
     levels: Levels,
 }
 
@@ -128,6 +142,10 @@ impl Metrics {
             request_limit: scope.counter(&["retries", "request_limit"]),
             cannot_retry: scope.counter(&["retries", "cannot_retry"]),
             not_open: scope.counter(&["retries", "not_open"]),
+            marked_dead: scope.counter(&["failfast", "marked_dead"]),
+            marked_available: scope.counter(&["failfast", "marked_available"]),
+            dropped: scope.counter(&["nack_admission_control", "dropped_requests"]),
+            accepted: scope.gauge(&["nack_admission_control", "ema_value"]),
             levels: Levels::new(&scope, strategy),
             scope,
         }
@@ -258,7 +276,10 @@ impl Client {
         let pool = settings.pool.unwrap_or_default();
         let budget = Budget::new(&settings.requeue_budget.unwrap_or_default());
         let balancer = balancer(&settings.load_balancer.unwrap_or_default(), worker);
-        let bounds = Bounds::new(&pool, worker.number, worker.workers);
+        let socket = settings.socket.unwrap_or_default();
+        let limits = Limits::new(settings.session.unwrap_or_default(), socket, &scope);
+        let bounds = Bounds::new(&pool, socket, worker.number, worker.workers);
+        let accrual = settings.accrual.unwrap_or_default();
         let client = Rc::new(Client {
             metrics: Rc::new(Metrics::new(worker, scope, &balancer.strategy)),
             entry: directory.enter(&shown, addr.clone()),
@@ -266,8 +287,12 @@ impl Client {
             id: shown,
             addr: RefCell::new(addr),
             known: RefCell::new(Known::Pending),
-            cluster: RefCell::new(Cluster::new(balancer, settings.accrual.unwrap_or_default(), bounds)),
+            cluster: RefCell::new(Cluster::new(balancer, accrual, bounds, limits.clone())),
             budget: RefCell::new(budget.unwrap_or_else(|_| default_budget())),
+            limits,
+            admission: RefCell::default(),
+            is_restrained: Cell::new(false),
+            has_authorities: Cell::new(false),
             used: Cell::new(0),
             settings,
         });
@@ -294,14 +319,15 @@ impl Client {
 
     fn take_addr(self: &Rc<Client>, now: u64) {
         let state = self.addr.borrow_mut().take();
-        let endpoints = match state {
+        let (endpoints, common) = match state {
             // Nothing is known of the new source yet: what was good is still good.
             State::Pending => return,
-            State::Ok(Addr::Bound { endpoints, .. }) => endpoints,
-            State::Ok(Addr::Neg | Addr::Failed(_)) | State::Failed(_) => Endpoints::default(),
+            State::Ok(Addr::Bound { endpoints, meta }) => (endpoints, authority(&meta)),
+            State::Ok(Addr::Neg | Addr::Failed(_)) | State::Failed(_) => (Endpoints::default(), None),
         };
         let mut cluster = self.cluster.borrow_mut();
-        cluster.follow(endpoints);
+        cluster.follow(endpoints, common);
+        self.has_authorities.set(cluster.has_authorities());
         let is_under_way = cluster.is_on_its_way();
         drop(cluster);
         // Small changes are made at once. Large ones go on between requests.
@@ -324,6 +350,7 @@ impl Client {
         let mut cluster = self.cluster.borrow_mut();
         let turn = Turn::new(&self.metrics.worker);
         let is_done = cluster.step(|| turn.is_over(), now);
+        self.has_authorities.set(cluster.has_authorities());
         // Endpoints on probation count: they are there although discovery names none.
         if !cluster.balancer.is_empty() {
             *self.known.borrow_mut() = Known::Bound;
@@ -373,6 +400,41 @@ impl Client {
         self.cluster.borrow().shown()
     }
 
+    /// The Host that this endpoint wants, if it wants another than the client's.
+    #[inline]
+    pub(crate) fn authority(&self, endpoint: &Endpoint) -> Option<Rc<str>> {
+        if self.has_authorities.get() { self.cluster.borrow().authority(endpoint.address) } else { None }
+    }
+
+    /// Whether some requests are not sent because most were refused.
+    #[inline]
+    pub(crate) fn is_restrained(&self) -> bool {
+        self.is_restrained.get()
+    }
+
+    /// Whether one more request goes out.
+    pub(crate) fn admits(&self, now: u64) -> bool {
+        let mut admission = self.admission.borrow_mut();
+        let admits = admission.as_mut().is_none_or(|admission| admission.admits(now, &mut || fastrand::u64(..)));
+        if !admits {
+            self.metrics.dropped.inc();
+        }
+        admits
+    }
+
+    /// What became of a request that went out, where that matters.
+    pub(crate) fn answered(&self, refused: bool, now: u64) {
+        let mut admission = self.admission.borrow_mut();
+        if refused && admission.is_none() {
+            let least = (LEAST_RATE / self.metrics.worker.workers as u32).max(1);
+            *admission = Some(Admission::new(least, now));
+            self.is_restrained.set(true);
+        }
+        if let Some(admission) = &mut *admission {
+            admission.answered(refused, now);
+        }
+    }
+
     pub(crate) fn deposit(&self, now: u64) {
         self.budget.borrow_mut().deposit(now);
     }
@@ -404,6 +466,13 @@ impl Client {
         let levels = &self.metrics.levels;
         let holders = self.entry.holders().max(1) as f64;
         levels.set(&counts, holders);
+        let mut admission = self.admission.borrow_mut();
+        let accepted = admission.as_ref().map_or(1.0, Admission::share);
+        self.metrics.accepted.set(accepted * 100.0 / holders);
+        if admission.as_ref().is_some_and(|admission| admission.is_forgettable(now)) {
+            *admission = None;
+            self.is_restrained.set(false);
+        }
         levels.budget.set(self.budget.borrow_mut().balance(now) as f64 / holders);
         levels.pool_cached.set(cached as f64);
         levels.pool_size.set(cached as f64 + counts.load as f64);

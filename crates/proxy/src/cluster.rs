@@ -8,13 +8,15 @@
 //! never empty on the way. If discovery publishes meanwhile, the newest set follows when the way is done.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use balance::{Balancer, BalancerConfig, accrual};
-use naming::{Difference, Differences, Endpoints};
+use naming::{Difference, Differences, Endpoints, Meta};
 
+use crate::limits::Limits;
 use crate::pool::{Bounds, Endpoint, Idle};
 
 /// Endpoints that are looked at between two looks at the clock.
@@ -29,6 +31,10 @@ pub(crate) struct Cluster {
     bounds: Bounds,
     /// Endpoints that the balancer has room for without moving what it has: that would take milliseconds.
     room: usize,
+    limits: Option<Rc<Limits>>,
+    /// Of the set, and of those endpoints that have one of their own.
+    common_authority: Option<Rc<str>>,
+    authorities: HashMap<SocketAddr, Rc<str>>,
     pub idle: Rc<Idle>,
     /// What the balancer holds, or will hold at the end of the way.
     set: Endpoints,
@@ -46,11 +52,19 @@ struct Way {
 }
 
 impl Cluster {
-    pub(crate) fn new(config: BalancerConfig, accrual: accrual::Config, bounds: Bounds) -> Cluster {
+    pub(crate) fn new(
+        config: BalancerConfig,
+        accrual: accrual::Config,
+        bounds: Bounds,
+        limits: Option<Rc<Limits>>,
+    ) -> Cluster {
         Cluster {
             balancer: Balancer::with(config, accrual),
             bounds,
             room: 0,
+            limits,
+            common_authority: None,
+            authorities: HashMap::new(),
             idle: Rc::default(),
             set: Endpoints::default(),
             newest: None,
@@ -58,9 +72,19 @@ impl Cluster {
         }
     }
 
-    /// Discovery published this; [`Cluster::step`] takes it over.
-    pub(crate) fn follow(&mut self, endpoints: Endpoints) {
+    /// Discovery published this; [`Cluster::step`] takes it over. `common`: the Host that all of them want.
+    pub(crate) fn follow(&mut self, endpoints: Endpoints, common: Option<Rc<str>>) {
         self.newest = Some(endpoints);
+        self.common_authority = common;
+    }
+
+    pub(crate) fn has_authorities(&self) -> bool {
+        self.common_authority.is_some() || !self.authorities.is_empty()
+    }
+
+    /// The Host that an endpoint wants.
+    pub(crate) fn authority(&self, address: SocketAddr) -> Option<Rc<str>> {
+        self.authorities.get(&address).or(self.common_authority.as_ref()).cloned()
     }
 
     /// Whether a set is being taken over.
@@ -76,7 +100,7 @@ impl Cluster {
                 self.begin(newest, now);
                 continue;
             };
-            let is_done = way.go_on(&mut self.balancer, now);
+            let is_done = way.go_on(&mut self.balancer, &mut self.authorities, now);
             if is_done {
                 self.way = None;
             }
@@ -103,7 +127,7 @@ impl Cluster {
     /// The endpoint behind a key of the balancer.
     #[inline]
     pub(crate) fn endpoint(&self, key: &Key) -> Rc<Endpoint> {
-        key.endpoint.get_or_init(|| Endpoint::new(key.address, self.bounds, &self.idle)).clone()
+        key.endpoint.get_or_init(|| Endpoint::new(key.address, self.bounds, self.limits.clone(), &self.idle)).clone()
     }
 
     /// For texts: in order, the first hundred.
@@ -119,14 +143,28 @@ impl Cluster {
     }
 }
 
+/// `authority` in metadata.
+pub(crate) fn authority(meta: &Meta) -> Option<Rc<str>> {
+    meta.get("authority").and_then(serde_json::Value::as_str).map(Rc::from)
+}
+
 impl Way {
     /// A little further; whether that was the end.
-    fn go_on(&mut self, balancer: &mut Balancer<Key>, now: u64) -> bool {
+    fn go_on(
+        &mut self,
+        balancer: &mut Balancer<Key>,
+        authorities: &mut HashMap<SocketAddr, Rc<str>>,
+        now: u64,
+    ) -> bool {
         if !self.is_compared {
             let leaving = &mut self.leaving;
             self.is_compared = self.differences.step(LOOKS, |difference| match difference {
                 Difference::Put(endpoint) => {
                     balancer.put(Key::new(endpoint.addr), endpoint.weight, now);
+                    match authority(&endpoint.meta) {
+                        Some(authority) => drop(authorities.insert(endpoint.addr, authority)),
+                        None => drop(authorities.remove(&endpoint.addr)),
+                    }
                 }
                 Difference::Gone(address) => leaving.push(address),
             });
@@ -137,6 +175,7 @@ impl Way {
                 if let Some(key) = balancer.take(&Key::new(address)) {
                     key.remove();
                 }
+                authorities.remove(&address);
             }
         }
         false
@@ -200,6 +239,11 @@ mod tests {
         numbers.map(endpoint).collect()
     }
 
+    fn cluster() -> Cluster {
+        let bounds = Bounds::new(&<_>::default(), <_>::default(), 0, 1);
+        Cluster::new(BalancerConfig::default(), accrual::Config::default(), bounds, None)
+    }
+
     fn held(cluster: &Cluster) -> BTreeSet<SocketAddr> {
         cluster.balancer.keys().map(|key| key.address).collect()
     }
@@ -210,10 +254,9 @@ mod tests {
 
     #[test]
     fn a_large_set_is_taken_over_in_small_steps_and_is_never_empty_on_the_way() {
-        let mut cluster =
-            Cluster::new(BalancerConfig::default(), accrual::Config::default(), Bounds::new(&<_>::default(), 0, 1));
+        let mut cluster = cluster();
         let (first, second, third) = (set(0..10_000), set(20_000..30_000), set(25_000..25_003));
-        cluster.follow(first.clone());
+        cluster.follow(first.clone(), None);
         let (mut steps, mut sizes) = (0, Vec::new());
         while !cluster.step(|| true, 0) {
             steps += 1;
@@ -222,10 +265,10 @@ mod tests {
         assert!(steps >= 10_000 / LOOKS && sizes.iter().all(|size| *size > 0), "{steps}");
         assert_eq!(held(&cluster), addresses(&first));
 
-        cluster.follow(second);
+        cluster.follow(second, None);
         assert!(!cluster.step(|| true, 0) && cluster.is_on_its_way());
         // Discovery does not wait for us.
-        cluster.follow(third.clone());
+        cluster.follow(third.clone(), None);
         let (mut smallest, mut largest_step, mut before) = (usize::MAX, 0, cluster.balancer.len());
         while !cluster.step(|| true, 0) {
             let now = cluster.balancer.len();
@@ -240,9 +283,8 @@ mod tests {
 
     #[test]
     fn a_text_shows_a_hundred_addresses_at_most() {
-        let mut cluster =
-            Cluster::new(BalancerConfig::default(), accrual::Config::default(), Bounds::new(&<_>::default(), 0, 1));
-        cluster.follow(set(0..150));
+        let mut cluster = cluster();
+        cluster.follow(set(0..150), None);
         assert!(cluster.step(|| false, 0));
         assert!(cluster.shown().ends_with(", and 50 more") && cluster.shown().matches(":80").count() == 100);
     }

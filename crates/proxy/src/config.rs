@@ -9,6 +9,7 @@
 //! Strict: a key that the original does not know is an error, and so is one that it knows and we have
 //! not built. Keys of which only the default is built may say the default. Nothing is ignored.
 
+mod access_log;
 mod admin;
 mod by_prefix;
 mod exporters;
@@ -25,7 +26,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::settings::Settings;
+use crate::access_log::is_same;
+use crate::settings::{Roll, Settings};
 use part::{At, Problems, given};
 
 pub use admin::Admin;
@@ -107,6 +109,7 @@ pub fn read(document: &Value) -> Draft {
     let routers: Vec<router::Read> = list.iter().enumerate().map(read).collect();
     labels_differ(&routers, &at, &mut problems);
     addresses_differ(&routers, admin.as_ref(), &at, &mut problems);
+    logs_differ(&routers, &at, &mut problems);
     let telemetry =
         telemetry::read(keys.telemetry.as_deref().unwrap_or_default(), &root.key("telemetry"), &mut problems);
     let usage =
@@ -164,6 +167,23 @@ fn addresses_differ(routers: &[router::Read], admin: Option<&Admin>, at: &At, pr
                 problems.add(&at.key("port"), format!("{address} is taken by {by} already (ConflictingPorts)"));
             }
             taken.push((server.address, at.path().to_owned()));
+        }
+    }
+}
+
+/// Two routers may write to one file, unless one of them sets it aside.
+fn logs_differ(routers: &[router::Read], at: &At, problems: &mut Problems) {
+    let log = |router: &router::Read| router.settings.as_ref().and_then(|router| router.access_log.clone());
+    let logs = routers.iter().map(log).collect::<Vec<_>>();
+    for (number, log) in logs.iter().enumerate() {
+        let Some(log) = log else { continue };
+        let first = logs[..number].iter().position(|other| {
+            let same = other.as_ref().filter(|other| is_same(&other.path, &log.path));
+            same.is_some_and(|other| other.roll != Roll::Never || log.roll != Roll::Never)
+        });
+        if let Some(first) = first {
+            let text = format!("is routers[{first}]'s already; a file that is rolled needs one router");
+            problems.add(&at.nth(number).key("httpAccessLog"), text);
         }
     }
 }

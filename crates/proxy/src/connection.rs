@@ -217,6 +217,8 @@ impl Connection {
         }
         if !self.carry.is_empty() {
             self.await_head();
+        } else if let Some(limits) = &self.server.limits {
+            self.slot.set(Some(limits.idle_ends(self.worker.coarse_now(), limits.dies(self.life.opened))));
         }
         loop {
             if self.ended {
@@ -240,6 +242,14 @@ impl Connection {
     fn await_head(&self) {
         let limit = self.server.settings.head_timeout.as_nanos() as u64;
         self.slot.set_earlier(self.worker.coarse_now() + limit);
+    }
+
+    /// Its time is over before a request has begun; where times are limited, that is counted.
+    fn overdue(&self) {
+        let leaves = self.is_leaving() || self.worker.mood() == Mood::Tight;
+        if let Some(limits) = self.server.limits.as_ref().filter(|_| self.carry.is_empty() && !leaves) {
+            limits.count_idle(limits.dies(self.life.opened), self.worker.coarse_now());
+        }
     }
 
     /// The client closed, or its time for a head is over.
@@ -268,7 +278,11 @@ impl Connection {
         if self.slot.is_due() {
             // Bytes that the event loop has not seen yet wake this task.
             let has_news = self.is_leaving() && self.stream.has_news();
-            return if has_news { Poll::Pending } else { Poll::Ready(Ok(0)) };
+            if has_news {
+                return Poll::Pending;
+            }
+            self.overdue();
+            return Poll::Ready(Ok(0));
         }
         if self.is_leaving() {
             // Not at once: a request may be on its way, and its answer says that this connection ends. A
@@ -362,8 +376,13 @@ impl Connection {
             request.enter(&drawn, server.router.settings.trace_propagator, self.stream.certificate(), &mut out);
             request.drawn = Some(drawn);
         }
-        match request.body.feed(rest, Form::Pass, &mut out) {
-            Ok((used, _)) => (Taken::Request(request, out), head.len + used),
+        match request.body.feed(rest, request.form(), &mut out) {
+            Ok((used, _)) => {
+                if request.measures && request.body.is_done() {
+                    request.measure(&mut out);
+                }
+                (Taken::Request(request, out), head.len + used)
+            }
             Err(error) => {
                 worker.give_buffer(out);
                 let failure = Failure::new(Kind::Request, error.to_string());

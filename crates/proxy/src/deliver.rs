@@ -6,17 +6,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http1::{
-    Body, BodyError, BodyKind, Delivery, Form, Known, KnownSet, LAST_CHUNK, ResponseHead, ResponseOut, Version,
+    Body, BodyError, BodyKind, Delivery, Field, Form, Known, KnownSet, LAST_CHUNK, ResponseHead, ResponseOut, Version,
     write_chunk,
 };
 use tokio::io::AsyncWrite;
 
 use crate::classify::Class;
 use crate::client::Picked;
+use crate::compress::{self, Coding, Squeeze};
 use crate::connection::{Ending, Next};
 use crate::context;
 use crate::exchange::{Arrived, End, Exchange};
 use crate::failure::{Failure, Kind};
+use crate::limits::Waits;
 use crate::pool::Upstream;
 use crate::wire::{CRUMB, HALF_CLOSED, Place};
 use crate::worker::{BODY, SLOW_BODY, SPARE_BYTES, TURN};
@@ -36,6 +38,7 @@ pub(crate) struct Way {
     reusable: bool,
     /// So much is read at once.
     room: usize,
+    squeeze: Option<Box<Squeeze>>,
 }
 
 /// How a body's way ended.
@@ -72,9 +75,13 @@ impl Exchange<'_> {
     #[inline]
     pub(crate) fn begin_delivery(&mut self, arrived: Arrived, class: Class) -> Result<(End, Next), Box<Delivering>> {
         let worker = self.connection.worker.clone();
+        if let Place::Whole { bytes, .. } = &arrived.place {
+            self.parse_again(bytes);
+        }
         let now = worker.now();
         let patience = self.connection.ended.then_some(now + HALF_CLOSED);
-        self.connection.slot.set(patience);
+        let look = self.watch.as_ref().map(|watch| watch.look_at(now));
+        self.connection.slot.set(patience.into_iter().chain(look).min());
         self.count_answer(&arrived, class, now);
         let answer_failed = arrived.answer.status >= 500;
         self.record.keep_head(&worker, &self.out, &self.request, answer_failed);
@@ -85,12 +92,24 @@ impl Exchange<'_> {
         let nanos = now.saturating_sub(self.request.started);
         let end = End::Answered { status: answer.status, class, nanos };
         let complete = self.request.is_complete() && self.overflow.is_empty();
-        let keep_alive = self.request.keep_alive && complete && !self.connection.is_leaving() && !self.connection.ended;
+        let leaves = self.connection.is_leaving() || self.connection.ended;
+        let mut keep_alive = self.request.keep_alive && complete && !leaves;
+        let limits = self.connection.server.limits.as_ref();
+        if let Some(limits) = limits.filter(|limits| keep_alive && now >= limits.dies(self.connection.life.opened)) {
+            keep_alive = false;
+            limits.life_count.inc();
+        }
         let (stage, way, keep_alive) = match &place {
             Place::Read(length) => worker.with_read(*length, |bytes| self.begin(bytes, false, class, keep_alive)),
             Place::Kept { bytes, ended } => self.begin(bytes, *ended, class, keep_alive),
+            Place::Whole { bytes, reusable } => {
+                worker.response.borrow_mut().body = BodyKind::UntilClose;
+                let (stage, mut way, keep_alive) = self.begin(bytes, true, class, keep_alive);
+                way.reusable = *reusable;
+                (stage, way, keep_alive)
+            }
         };
-        if let Place::Kept { bytes, .. } = place {
+        if let Place::Kept { bytes, .. } | Place::Whole { bytes, .. } = place {
             worker.give_buffer(bytes);
         }
         let over = matches!(stage, Stage::Body) && way.is_over && self.sent == self.out.len();
@@ -162,14 +181,26 @@ impl Exchange<'_> {
         if measured {
             head.body = BodyKind::Length((bytes.len() - head.len) as u64);
         }
+        let (body, reusable) = (Body::new(head.body), head.keep_alive);
+        let mut lines = Vec::new();
+        let squeeze = self.request.coding.and_then(|coding| self.compress(coding, &mut head, bytes, &mut lines));
+        if measured && squeeze.is_none() {
+            // The length that it came with may be another's by now.
+            let lengths = head.fields.iter_mut().filter(|field| field.known == Known::ContentLength);
+            lengths.for_each(Field::drop_line);
+            lines.extend_from_slice(format!("content-length: {}\r\n", bytes.len() - head.len).as_bytes());
+        }
+        if let Some(renamed) = &self.request.renamed {
+            renamed.turn_back(&mut head, bytes, &mut lines);
+        }
         let delivery = head.delivery(self.request.version);
         let keep_alive = keep_alive && delivery != Delivery::UntilClose;
         self.out.clear();
         self.sent = 0;
-        self.write_head(&head, bytes, class, keep_alive, measured);
+        self.write_head(&head, bytes, class, keep_alive, &lines);
         let rest = &bytes[head.len..];
-        let mut way =
-            Way { body: Body::new(head.body), delivery, is_over: false, reusable: head.keep_alive, room: BODY };
+        let room = if squeeze.is_some() { compress::PART } else { BODY };
+        let mut way = Way { body, delivery, is_over: false, reusable, room, squeeze };
         if head.is_tunnel {
             self.out.extend_from_slice(rest);
             return (Stage::Tunnel, way, false);
@@ -205,8 +236,23 @@ impl Exchange<'_> {
         (stage, way, keep_alive)
     }
 
+    /// Makes the head that of a compressed answer, if this is one to compress.
+    fn compress(
+        &self,
+        coding: Coding,
+        head: &mut ResponseHead,
+        bytes: &[u8],
+        lines: &mut Vec<u8>,
+    ) -> Option<Box<Squeeze>> {
+        let setting = self.connection.server.router.settings.compression?;
+        compress::applies(setting, head, bytes).then(|| {
+            compress::announce(coding, head, bytes, lines);
+            Box::new(Squeeze::new(coding, setting))
+        })
+    }
+
     #[inline]
-    fn write_head(&mut self, head: &ResponseHead, bytes: &[u8], class: Class, keep_alive: bool, measured: bool) {
+    fn write_head(&mut self, head: &ResponseHead, bytes: &[u8], class: Class, keep_alive: bool, lines: &[u8]) {
         let mut remove = ANSWERED;
         let clear = self.connection.server.settings.clear_context;
         let mut long = Vec::new();
@@ -218,7 +264,7 @@ impl Exchange<'_> {
             (false, false, Version::Http10) => b"via: 1.0 linkerd\r\nl5d-success-class: 0.0\r\n",
         };
         let has_via = head.has(Known::Via);
-        let extra = if has_via || measured {
+        let extra = if has_via || !lines.is_empty() {
             if has_via {
                 remove = remove.with(KnownSet::of(&[Known::Via]));
                 long.extend_from_slice(b"via: ");
@@ -230,9 +276,7 @@ impl Exchange<'_> {
             } else {
                 long.extend_from_slice(extra);
             }
-            if measured {
-                long.extend_from_slice(format!("content-length: {}\r\n", bytes.len() - head.len).as_bytes());
-            }
+            long.extend_from_slice(lines);
             &long
         } else {
             extra
@@ -278,7 +322,7 @@ impl Exchange<'_> {
                     }
                     Poll::Ready(Err(_)) => return Poll::Ready(Ended::ClientGone),
                     Poll::Pending => {
-                        way.room = SLOW_BODY;
+                        way.room = way.room.min(SLOW_BODY);
                         return self.pending(upstream, context);
                     }
                 }
@@ -299,7 +343,8 @@ impl Exchange<'_> {
                         return Poll::Ready(Ended::Cut);
                     }
                     moved += read;
-                    if moved >= TURN && !way.is_over {
+                    // Others first; compressing takes its time.
+                    if (way.squeeze.is_some() || moved >= TURN) && !way.is_over {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
@@ -310,6 +355,9 @@ impl Exchange<'_> {
                         return Poll::Ready(Ended::Cut);
                     }
                     way.is_over = true;
+                    if way.squeeze(&mut self.out).is_err() {
+                        return Poll::Ready(Ended::Cut);
+                    }
                     if way.delivery == Delivery::Chunk {
                         self.out.extend_from_slice(LAST_CHUNK);
                     }
@@ -327,15 +375,34 @@ impl Exchange<'_> {
         }
         let moved = upstream.life.sent + upstream.life.received + self.connection.life.sent;
         if self.connection.slot.is_due() {
-            if self.connection.ended || (self.is_unwatched() && self.is_abandoned(moved)) {
+            self.connection.slot.set(None);
+            if (self.is_unwatched() && self.is_abandoned(moved)) || self.connection.ended && self.watch.is_none() {
                 return Poll::Ready(Ended::ClientGone);
             }
-            self.connection.slot.set(None);
+            if let Some(ended) = self.overdue(upstream) {
+                return Poll::Ready(ended);
+            }
         }
         if self.is_unwatched() {
             self.look_later(moved);
         }
         Poll::Pending
+    }
+
+    /// It is time to look whether a socket with limits stands still.
+    fn overdue(&mut self, upstream: &Upstream) -> Option<Ended> {
+        let moved = self.moved(upstream);
+        let waits = if self.sent < self.out.len() { Waits::ClientTakes } else { Waits::EndpointSends };
+        let (now, ended) = (self.connection.worker.now(), self.connection.ended);
+        let watch = self.watch.as_mut()?;
+        if ended && watch.gives_up(now) {
+            return Some(Ended::ClientGone);
+        }
+        if watch.stands_still(waits, moved, now) {
+            return Some(if waits == Waits::ClientTakes { Ended::ClientGone } else { Ended::Cut });
+        }
+        self.connection.slot.set(Some(watch.look_at(now)));
+        None
     }
 
     /// A client that closed its sending side is believed in as long as it takes something now and then.
@@ -409,13 +476,28 @@ impl Way {
         while at < bytes.len() && !self.is_over {
             let run = self.body.next(&bytes[at..], Form::Payload)?;
             let data = &bytes[at + run.start..at + run.end];
-            match self.delivery {
-                Delivery::Chunk => write_chunk(out, data),
-                Delivery::UntilClose | Delivery::Same => out.extend_from_slice(data),
+            match (self.delivery, &mut self.squeeze) {
+                // Memory is all that can fail here, and it does not.
+                (_, Some(squeeze)) => squeeze.push(data).map_err(|_| BodyError::Truncated)?,
+                (Delivery::Chunk, None) => write_chunk(out, data),
+                (Delivery::UntilClose | Delivery::Same, None) => out.extend_from_slice(data),
             }
             at += run.consumed;
             self.is_over = run.done;
         }
+        if self.squeeze.is_some() {
+            self.squeeze(out)?;
+            if self.is_over {
+                out.extend_from_slice(LAST_CHUNK);
+            }
+        }
         Ok(at)
+    }
+
+    /// Appends what the compressor has, all of it if the body is over.
+    fn squeeze(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        let Some(squeeze) = &mut self.squeeze else { return Ok(()) };
+        write_chunk(out, &squeeze.take(self.is_over).map_err(|_| BodyError::Truncated)?);
+        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! The answer to a TRACE whose way ends here, and what it tells about that way.
 
+use std::net::SocketAddr;
+
 use naming::Explain;
 use tokio::io::AsyncWriteExt;
 
@@ -17,7 +19,9 @@ impl Exchange<'_> {
         let mut body = String::new();
         if self.request.wants_context {
             let drawn = self.drawn().await?;
-            body = self.context(&drawn).await;
+            let now = self.connection.worker.now();
+            let selected = drawn.leaf.client.pick(now).map(|picked| picked.endpoint.address);
+            body = self.context(&drawn, selected).await;
         }
         self.out.clear();
         let keep_alive = self.request.keep_alive && !self.connection.is_leaving();
@@ -30,11 +34,11 @@ impl Exchange<'_> {
         Ok((end, if written.is_ok() && keep_alive { Next::Request } else { Next::Close }))
     }
 
-    async fn context(&self, drawn: &Drawn) -> String {
+    /// What `l5d-add-context` asks for, with the blank line before it.
+    pub(crate) async fn context(&self, drawn: &Drawn, selected: Option<SocketAddr>) -> String {
         let (router, name) = (&self.connection.server.router, &self.request.name);
         let client = &drawn.leaf.client;
         let now = self.connection.worker.now();
-        let selected = client.pick(now).map(|picked| picked.endpoint.address.to_string());
         let addresses = client.addresses();
         let mut text = format!(
             "\n\n--- Router: {} ---\nrequest duration: {} ms\nservice name: {}\nclient name: {}\naddresses: \
@@ -43,17 +47,17 @@ impl Exchange<'_> {
             now.saturating_sub(self.request.started) / 1_000_000,
             name.service.name,
             client.id,
-            selected.unwrap_or_default(),
+            selected.map(|address| address.to_string()).unwrap_or_default(),
         );
         let path = names::Path::read(&name.service.name).unwrap_or_else(|_| names::Path::empty());
         let explaining = router.interpreter.explain(&name.under, &path);
-        if let Ok(Ok(tree)) = tokio::time::timeout(EXPLAIN_LIMIT, explaining).await
-            && let Some(steps) = steps(&tree, &client.id)
-        {
-            for step in steps {
-                text.push_str(&format!("  {step}\n"));
-            }
-        }
+        let steps = match tokio::time::timeout(EXPLAIN_LIMIT, explaining).await {
+            Ok(Ok(tree)) => steps(&tree, &client.id).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let steps = steps.iter().map(|step| format!("  {step}")).collect::<Vec<_>>();
+        text.push_str(&steps.join("\n"));
+        text.push('\n');
         text
     }
 }

@@ -10,17 +10,22 @@
 //! parsers and are used only between two waits.
 
 use std::mem;
+use std::rc::Rc;
 use std::time::Duration;
 
 use balance::{Backoffs, Outcome};
 use http1::Form;
 use tokio::io::AsyncWriteExt;
 
+use crate::access_log::{Line, Lines};
 use crate::classify::{Asked, Class};
 use crate::client::{CONNECT_REQUEUES, Picked};
 use crate::connection::{Connection, Ending, Next};
 use crate::deliver::Delivering;
+use crate::fail_fast;
 use crate::failure::{Failure, Kind};
+use crate::gather;
+use crate::limits::Watch;
 use crate::name::Drawn;
 use crate::pool::{Endpoint, NoConnection, Upstream};
 use crate::record::Record;
@@ -47,6 +52,8 @@ pub(crate) struct Exchange<'a> {
     /// How much had gone through when it was last decided to look for a silent client.
     pub looked_at: Option<u64>,
     pub record: Record,
+    /// Looks after sockets that have limits; mostly none have.
+    pub watch: Option<Box<Watch>>,
     total_ends: Option<u64>,
     /// An endpoint that was picked, and had no idle connection.
     picked: Option<Picked>,
@@ -117,7 +124,8 @@ impl<'a> Exchange<'a> {
         server.requests.pending.inc();
         let service = &request.name.service;
         service.requests.pending.inc();
-        let total_ends = service.settings.total_timeout.map(|limit| request.started + limit.as_nanos() as u64);
+        let limit = [service.settings.total_timeout, request.server_timeout].into_iter().flatten().min();
+        let total_ends = limit.map(|limit| request.started.saturating_add(limit.as_nanos() as u64));
         Exchange {
             connection,
             request,
@@ -130,6 +138,7 @@ impl<'a> Exchange<'a> {
             looked_at: None,
             was_risked: false,
             record: Record::default(),
+            watch: None,
             total_ends,
             picked: None,
             _under_way: under_way,
@@ -145,6 +154,10 @@ impl<'a> Exchange<'a> {
         let drawn = self.request.drawn.take()?;
         let now = self.request.started;
         let client = &drawn.leaf.client;
+        if client.is_restrained() {
+            self.request.drawn = Some(drawn);
+            return None;
+        }
         let picked = if drawn.is_ready(now) == Some(true) { client.pick(now) } else { None };
         let look = !self.request.method.is_idempotent();
         let upstream = picked.as_ref().and_then(|picked| picked.endpoint.reuse(now, look));
@@ -158,7 +171,8 @@ impl<'a> Exchange<'a> {
         };
         self.request.name.service.deposit(now);
         self.record.begin(&drawn, &picked.endpoint, now, self.request.client_span);
-        let attempt_ends = self.send(&mut upstream, client.settings.attempt_timeout);
+        self.request.rename_for(client, &picked.endpoint, &mut self.out);
+        let attempt_ends = self.send(&mut upstream, client);
         Some(Flight { upstream, picked, drawn, dispatched: now, attempt_ends })
     }
 
@@ -175,7 +189,7 @@ impl<'a> Exchange<'a> {
             return Settled::Unclear(Box::new((flight, event)));
         };
         let class = self.asked().answered(answer.status, answer.says_retryable);
-        if answer.nack.is_some() || class == Class::Retryable {
+        if answer.nack.is_some() || class == Class::Retryable || answer.is_partial || self.request.gathers {
             return Settled::Unclear(Box::new((flight, event)));
         }
         flight.upstream.received(read);
@@ -265,10 +279,15 @@ impl<'a> Exchange<'a> {
                 }
             }
             break match arrived {
-                Ok(arrived) => match self.begin_delivery(arrived, class) {
-                    Ok(ended) => ended,
-                    Err(delivering) => self.deliver(*delivering).await,
-                },
+                Ok(mut arrived) => {
+                    if self.request.adds_context {
+                        self.add_context(&mut arrived).await;
+                    }
+                    match self.begin_delivery(arrived, class) {
+                        Ok(ended) => ended,
+                        Err(delivering) => self.deliver(*delivering).await,
+                    }
+                }
                 Err(failure) => self.stop(Stop::Failure(failure)).await,
             };
         };
@@ -295,19 +314,38 @@ impl<'a> Exchange<'a> {
         while self.request.is_buffered && !self.request.is_complete() {
             let connection = &mut *self.connection;
             let worker = connection.worker.clone();
-            let read = std::future::poll_fn(|context| worker.poll_read(&mut connection.stream, context)).await;
+            let reading = std::future::poll_fn(|context| worker.poll_read(&mut connection.stream, context));
+            let read = match connection.server.limits.as_ref().and_then(|limits| limits.read) {
+                None => reading.await,
+                Some(limit) => match tokio::time::timeout(Duration::from_nanos(limit), reading).await {
+                    Ok(read) => read,
+                    Err(_) => {
+                        connection.server.limits.iter().for_each(|limits| limits.read_count.inc());
+                        return Err(Stop::ClientGone);
+                    }
+                },
+            };
             let read = read.map_err(|_| Stop::ClientGone)?;
             if read == 0 {
                 return Err(Stop::ClientGone);
             }
             connection.received(read);
+            let form = self.request.form();
             let (body, out) = (&mut self.request.body, &mut self.out);
             let fed = worker.with_read(read, |bytes| {
-                let (used, _) = body.feed(bytes, Form::Pass, out)?;
+                let (used, _) = body.feed(bytes, form, out)?;
                 connection.keep(&bytes[used..]);
                 Ok::<(), http1::BodyError>(())
             });
             fed.map_err(|error| Stop::BadBody(error.to_string()))?;
+            let length = self.out.len() as u64;
+            let fits = length <= gather::MOST || !self.request.measures;
+            if !(fits && self.request.held.as_mut().is_none_or(|held| held.grow(length))) {
+                return Err(Stop::Failure(Failure::long_request()));
+            }
+        }
+        if self.request.measures && self.request.is_complete() {
+            self.request.measure(&mut self.out);
         }
         Ok(())
     }
@@ -331,6 +369,9 @@ impl<'a> Exchange<'a> {
             let (mut upstream, picked, dispatched, attempt_ends, event) = match first.take() {
                 Some(first) => first,
                 None => {
+                    if client.is_restrained() && !client.admits(now) {
+                        return Err(Stop::Failure(Failure::restrained()));
+                    }
                     let before = self.picked.take().filter(|picked| picked.is_of(client));
                     let Some(picked) = before.or_else(|| client.pick(now)) else {
                         let dtab = &self.connection.server.router.settings.dtab;
@@ -346,7 +387,8 @@ impl<'a> Exchange<'a> {
                             Ok(upstream) => upstream,
                             Err(failure) => {
                                 now = worker.now();
-                                let refused = matches!(failure.kind, Kind::Connect | Kind::Tls);
+                                let refused =
+                                    matches!(failure.kind, Kind::Connect | Kind::MarkedDown | Kind::Tls);
                                 picked.release(if refused { Outcome::Failure } else { Outcome::Ignored }, now);
                                 if refused && self.has_time(now) {
                                     if connects < client.connect_requeues(now) {
@@ -364,14 +406,21 @@ impl<'a> Exchange<'a> {
                     };
                     let dispatched = if upstream.reused { now } else { worker.now() };
                     self.record.begin(&drawn, &endpoint, dispatched, self.request.client_span);
-                    let attempt_ends = self.send(&mut upstream, client.settings.attempt_timeout);
+                    self.request.rename_for(client, &endpoint, &mut self.out);
+                    let attempt_ends = self.send(&mut upstream, client);
                     (upstream, picked, dispatched, attempt_ends, None)
                 }
             };
             let endpoint = picked.endpoint.clone();
             let was_reused = upstream.reused;
             let mut refused = None;
-            let broken = match self.converse(&mut upstream, attempt_ends, event).await {
+            let heard = match self.converse(&mut upstream, attempt_ends, event).await {
+                Ok((place, answer)) if answer.nack.is_none() && (answer.is_partial || self.request.gathers) => {
+                    self.gather(&mut upstream, place, attempt_ends).await.map(|place| (place, answer))
+                }
+                heard => heard,
+            };
+            let broken = match heard {
                 Ok((place, answer)) => {
                     let Some(retry) = answer.nack else {
                         if requeues > 0 {
@@ -380,6 +429,7 @@ impl<'a> Exchange<'a> {
                         let drawn = Drawn { leaf: leaf.clone(), share: drawn.share };
                         return Ok(Arrived { upstream, picked, drawn, place, answer, dispatched });
                     };
+                    client.answered(true, dispatched);
                     refused = Some(place);
                     Broken::Nacked { retry }
                 }
@@ -412,6 +462,9 @@ impl<'a> Exchange<'a> {
                 self.record.note(None, Some("the client went away"), now);
                 return Err(stop);
             };
+            if client.is_restrained() && failure.kind != Kind::Nacked {
+                client.answered(false, now);
+            }
             client.metrics.requests.failed(failure.kind.exceptions(), nanos);
             leaf.requests.failed(failure.kind.exceptions(), nanos);
             client.metrics.statuses.error(nanos);
@@ -466,8 +519,11 @@ impl<'a> Exchange<'a> {
         Ok(drawn)
     }
 
-    async fn connect(&mut self, drawn: &Drawn, endpoint: &Endpoint, fresh: bool) -> Result<Upstream, Failure> {
+    async fn connect(&mut self, drawn: &Drawn, endpoint: &Rc<Endpoint>, fresh: bool) -> Result<Upstream, Failure> {
         let client = &drawn.leaf.client;
+        if endpoint.is_down.get() {
+            return Err(Failure::marked_down(&client.id));
+        }
         let worker = self.connection.worker.clone();
         let began = worker.now();
         let binding = self.connection.server.router.settings.binding_timeout;
@@ -483,6 +539,9 @@ impl<'a> Exchange<'a> {
             Ok(Err(NoConnection::Io(error))) => {
                 let nanos = worker.now().saturating_sub(began);
                 client.metrics.connect_failed(nanos);
+                if client.settings.fail_fast == Some(true) {
+                    fail_fast::mark_down(client, endpoint);
+                }
                 tracing::debug!(client = %client.id, endpoint = %endpoint.address, %error, "no connection");
                 self.record.refused(drawn, endpoint, began, self.request.client_span, (&error, nanos));
                 Err(Failure::connect(endpoint.address, name, &client.id, &client.addresses()))
@@ -530,7 +589,10 @@ impl<'a> Exchange<'a> {
 
     fn total_timeout(&self) -> Failure {
         let service = &self.request.name.service;
-        Failure::total_timeout(service.settings.total_timeout.unwrap_or_default(), &service.name)
+        match (service.settings.total_timeout, self.request.server_timeout) {
+            (total, Some(limit)) if total.is_none_or(|total| limit < total) => Failure::server_timeout(limit),
+            (total, _) => Failure::total_timeout(total.unwrap_or_default(), &service.name),
+        }
     }
 
     /// Whether the request can go out again although it went out, and at whose expense.
@@ -566,6 +628,8 @@ impl<'a> Exchange<'a> {
                 Failure::attempt_timeout(limit, &client.id, endpoint.address)
             }
             Broken::TotalTimeout => self.total_timeout(),
+            Broken::Body(error) => Failure::new(Kind::Response, error.to_string()),
+            Broken::TooLong => Failure::long_response(&client.id),
         })
     }
 
@@ -608,6 +672,7 @@ impl<'a> Exchange<'a> {
         let whole = match place {
             Place::Read(length) => worker.with_read(*length, is_whole),
             Place::Kept { bytes, ended } => !ended && is_whole(bytes),
+            Place::Whole { reusable, .. } => *reusable,
         };
         if whole && self.request.is_complete() && self.request.version == http1::Version::Http11 {
             picked.endpoint.give_back(upstream, now);
@@ -625,6 +690,30 @@ impl<'a> Exchange<'a> {
         }
         self.record.note(Some(arrived.answer.status), None, now);
         self.record.classify(self.request.client_span, class);
+        if leaf.client.is_restrained() {
+            leaf.client.answered(false, now);
+        }
+        if let Some(lines) = &self.connection.server.router.log {
+            self.log(lines, arrived);
+        }
+    }
+
+    /// A line of the access log: the request still lies in `out`, the answer's head in the worker's parser.
+    fn log(&self, lines: &Lines, arrived: &Arrived) {
+        let head = self.connection.worker.response.borrow();
+        let write = |bytes: &[u8]| {
+            lines.write(&Line {
+                request: &self.out[..self.request.tail.min(self.out.len())],
+                host: self.request.renamed.as_ref().and_then(|renamed| renamed.original.as_deref()),
+                peer: self.connection.peer.ip(),
+                status: arrived.answer.status,
+                length: head.first(bytes, http1::Known::ContentLength),
+            });
+        };
+        match &arrived.place {
+            Place::Read(length) => self.connection.worker.with_read(*length, write),
+            Place::Kept { bytes, .. } | Place::Whole { bytes, .. } => write(bytes),
+        }
     }
 
     /// Waits before a retry, but no longer than the request may take.

@@ -49,6 +49,12 @@ pub(crate) enum Kind {
     Overload,
     /// More requests wait for a connection than may.
     Waiters,
+    /// The endpoint took no connection lately, and `failFast` is set.
+    MarkedDown,
+    /// The endpoints refuse most requests: this one was not even sent.
+    Restrained,
+    /// A body that must be held whole, and is too long.
+    TooLong,
 }
 
 /// A kind and its text.
@@ -70,6 +76,7 @@ impl Kind {
     pub(crate) fn status(self) -> u16 {
         match self {
             Kind::Unidentified | Kind::Dtab | Kind::CallDepth | Kind::Request => 400,
+            Kind::TooLong => 413,
             Kind::AttemptTimeout | Kind::TotalTimeout | Kind::Overload => 503,
             _ => 502,
         }
@@ -79,7 +86,13 @@ impl Kind {
     pub(crate) fn is_retryable(self) -> bool {
         matches!(
             self,
-            Kind::Connect | Kind::Exhausted | Kind::AttemptTimeout | Kind::TotalTimeout | Kind::Closed | Kind::Nacked
+            Kind::Connect
+                | Kind::MarkedDown
+                | Kind::Exhausted
+                | Kind::AttemptTimeout
+                | Kind::TotalTimeout
+                | Kind::Closed
+                | Kind::Nacked
         )
     }
 
@@ -105,6 +118,9 @@ impl Kind {
             Kind::Nacked => &["rejected", "com.twitter.finagle.FailureFlags"],
             Kind::Overload => &["rejected", "com.twitter.finagle.RequestSemaphoreFilter"],
             Kind::Waiters => &["com.twitter.finagle.TooManyWaitersException"],
+            Kind::MarkedDown => &["restartable", "com.twitter.finagle.FailedFastException"],
+            Kind::Restrained => &["rejected", "com.twitter.finagle.Failure"],
+            Kind::TooLong => &["com.twitter.finagle.http.TooLongMessageException"],
         }
     }
 }
@@ -203,6 +219,50 @@ impl Failure {
         Failure::new(Kind::Response, text)
     }
 
+    /// `timeoutMs` of a server, which has no name in the original.
+    pub(crate) fn server_timeout(limit: Duration) -> Failure {
+        let text = format!(
+            "exceeded {} to unspecified while waiting for a response for an individual request, excluding retries. \
+             Remote Info: Not Available",
+            duration(limit),
+        );
+        Failure::new(Kind::TotalTimeout, text)
+    }
+
+    pub(crate) fn marked_down(client: &str) -> Failure {
+        let text = format!(
+            "Endpoint {} is marked down. For more details see: \
+             https://twitter.github.io/finagle/guide/FAQ.html#why-do-clients-see-com-twitter-finagle-failedfastexception-s",
+            service(client)
+        );
+        Failure::new(Kind::MarkedDown, text)
+    }
+
+    pub(crate) fn restrained() -> Failure {
+        Failure::new(Kind::Restrained, "Request not issued to the backend due to observed overload.")
+    }
+
+    /// A request that cannot be held whole.
+    pub(crate) fn long_request() -> Failure {
+        let most = crate::gather::MOST;
+        let text = format!(
+            "The request is too long: with `streamingEnabled: false` a message is held whole, up to {most} bytes, \
+             as long as there is memory for it."
+        );
+        Failure::new(Kind::TooLong, text)
+    }
+
+    /// An answer that cannot be held whole.
+    pub(crate) fn long_response(client: &str) -> Failure {
+        let most = crate::gather::MOST;
+        let text = format!(
+            "The answer of {} is too long: with `streamingEnabled: false` a message is held whole, up to {most} bytes, \
+             as long as there is memory for it.",
+            service(client)
+        );
+        Failure::new(Kind::Response, text)
+    }
+
     pub(crate) fn nacked() -> Failure {
         Failure::new(Kind::Nacked, "The request was Nacked by the server")
     }
@@ -222,7 +282,7 @@ impl Failure {
             if manner.clear_context {
                 body = b"";
             }
-            if self.kind == Kind::Connect && !manner.clear_context {
+            if matches!(self.kind, Kind::Connect | Kind::MarkedDown) && !manner.clear_context {
                 extra.extend_from_slice(b"l5d-retryable: true\r\n");
             }
             extra.extend_from_slice(b"content-type: text/plain\r\n");

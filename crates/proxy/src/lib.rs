@@ -1,9 +1,12 @@
 //! The data plane, and the admin server of its process.
 
+mod access_log;
 pub mod admin;
+mod authority;
 mod classify;
 mod client;
 mod cluster;
+mod compress;
 pub mod config;
 mod connection;
 mod context;
@@ -11,11 +14,14 @@ mod deliver;
 mod diagnose;
 mod directory;
 mod exchange;
+mod fail_fast;
 mod failure;
 mod forwarded;
+mod gather;
 mod handshake;
 mod housekeeping;
 mod identify;
+mod limits;
 mod listen;
 mod metrics;
 mod name;
@@ -39,5 +45,5 @@ mod tunnel;
 mod wire;
 mod worker;
 
-pub use listen::Inherited;
+pub use listen::{Inherited, listener};
 pub use start::{Change, HandOver, Next, Running, ServerAddress, Start, StartError, Stop, Telemetry, start};

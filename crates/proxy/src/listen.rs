@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicUsize;
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
-use crate::settings;
+use crate::settings::{self, SocketOptions};
 use crate::start::StartError;
 
 const BACKLOG: i32 = 1024;
@@ -65,6 +65,11 @@ impl Listening {
         })
     }
 
+    /// Other options from now on.
+    pub(crate) fn set(&self, options: &SocketOptions) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|socket| set(socket, options))
+    }
+
     /// Each worker's part of the sockets, as descriptors of its own.
     pub(crate) fn shares(&self, workers: usize) -> io::Result<Vec<Vec<TcpListener>>> {
         let mut shares: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
@@ -88,8 +93,8 @@ impl Binder<'_> {
     pub(crate) fn bind(&mut self, router: &str, server: &settings::Server) -> Result<Listening, StartError> {
         let failed = |source| StartError::Listen { router: router.to_owned(), address: server.address, source };
         let (address, sockets) = match self.take(router, server.address) {
-            Some(found) => self.completed(found).map_err(failed)?,
-            None => self.bound(server.address).map_err(failed)?,
+            Some(found) => self.completed(found, &server.socket).map_err(failed)?,
+            None => self.bound(server.address, &server.socket).map_err(failed)?,
         };
         *self.next_key += 1;
         let (router, configured) = (router.to_owned(), server.address);
@@ -108,14 +113,15 @@ impl Binder<'_> {
 
     /// A socket for every worker: where there are too few, new ones beside them or, if whoever bound them
     /// shares no port, the same ones once more.
-    fn completed(&self, inherited: Inherited) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    fn completed(&self, inherited: Inherited, options: &SocketOptions) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
         let Inherited { address, mut sockets, .. } = inherited;
         for socket in &sockets {
             socket.set_nonblocking(true)?;
+            set(socket, options)?;
         }
         let given = sockets.len();
         while sockets.len() < self.workers {
-            let more = match listening(address) {
+            let more = match listener(address, &shared(options)) {
                 Ok(more) => more,
                 Err(_) => sockets[sockets.len() % given].try_clone()?,
             };
@@ -124,28 +130,54 @@ impl Binder<'_> {
         Ok((address, sockets))
     }
 
-    fn bound(&self, mut address: SocketAddr) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    fn bound(&self, mut address: SocketAddr, options: &SocketOptions) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
         let overlaps = self.leaving.iter().any(|leaving| leaving.port() == address.port());
         if address.port() == 0 || !overlaps {
-            // Without SO_REUSEPORT, to notice that somebody else, perhaps another router of ours, is there.
-            let probe = bind(address, false)?;
+            // Without SO_REUSEPORT, unless that is wanted, to notice that somebody else, perhaps another router of
+            // ours, is there.
+            let probe = bind(address, options)?;
             address = probe.local_addr()?.as_socket().unwrap_or(address);
         }
-        let sockets = (0..self.workers).map(|_| listening(address)).collect::<io::Result<Vec<_>>>()?;
+        let options = shared(options);
+        let sockets = (0..self.workers).map(|_| listener(address, &options)).collect::<io::Result<Vec<_>>>()?;
         Ok((address, sockets))
     }
 }
 
-fn listening(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = bind(address, true)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+/// Workers listen side by side.
+fn shared(options: &SocketOptions) -> SocketOptions {
+    SocketOptions { reuse_port: true, ..*options }
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+/// A socket that listens, non-blocking; what it accepts has its options (they are inherited).
+///
+/// # Errors
+/// The address cannot be had.
+pub fn listener(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = bind(address, options)?;
+    socket.listen(options.backlog.unwrap_or(BACKLOG))?;
+    let listener = socket.into();
+    set(&listener, options)?;
+    Ok(listener)
+}
+
+/// What can be set on a socket that listens already.
+fn set(listener: &TcpListener, options: &SocketOptions) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_nodelay(options.no_delay)?;
+    if let Some(keep_alive) = options.keep_alive {
+        socket.set_keepalive(keep_alive)?;
+    }
+    if let Some(backlog) = options.backlog {
+        socket.listen(backlog)?;
+    }
+    Ok(())
+}
+
+fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
+    socket.set_reuse_address(options.reuse_addr)?;
+    socket.set_reuse_port(options.reuse_port)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)

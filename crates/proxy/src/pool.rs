@@ -15,8 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::client::Metrics;
+use crate::limits::Limits;
 use crate::metrics::Life;
-use crate::settings::Pool;
+use crate::settings::{Pool, SocketOptions};
 use crate::stream::{self, Secured, Stream};
 
 /// Fixed in the original, too.
@@ -31,6 +32,8 @@ pub(crate) struct Upstream {
     pub life: Life,
     /// It carried an exchange before this one.
     pub reused: bool,
+    /// When it has lived long enough.
+    dies: u64,
     idle_since: u64,
     metrics: Rc<Metrics>,
     permit: Option<OwnedSemaphorePermit>,
@@ -39,10 +42,13 @@ pub(crate) struct Upstream {
 /// One address of a client, with the connections that are idle.
 pub(crate) struct Endpoint {
     pub address: SocketAddr,
+    /// It took no connection (`failFast`).
+    pub is_down: Cell<bool>,
     idle: RefCell<Vec<Upstream>>,
     /// Discovery took it away: connections close when they are done.
     gone: Cell<bool>,
     bounds: Bounds,
+    limits: Option<Rc<Limits>>,
     permits: Option<Arc<Semaphore>>,
     waiting: Cell<usize>,
     /// Stands in `all_idle`.
@@ -100,12 +106,14 @@ impl Idle {
 }
 
 /// One worker's part of [`Pool`].
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     min: usize,
     max: Option<usize>,
     idle: Option<u64>,
     max_waiters: Option<usize>,
+    no_delay: bool,
+    keep_alive: Option<bool>,
 }
 
 /// Why there is no connection.
@@ -121,21 +129,30 @@ pub(crate) enum NoConnection {
 
 impl Bounds {
     /// The share of worker `number` of `workers`: shares add up, but none is left without.
-    pub(crate) fn new(pool: &Pool, number: usize, workers: usize) -> Bounds {
+    pub(crate) fn new(pool: &Pool, socket: SocketOptions, number: usize, workers: usize) -> Bounds {
         let share = |all: usize| all / workers + usize::from(number < all % workers);
         Bounds {
             min: share(pool.min),
             max: pool.max.map(|max| share(max).max(1)),
             idle: pool.idle.map(|idle| idle.as_nanos() as u64),
             max_waiters: pool.max_waiters.map(share),
+            no_delay: socket.no_delay,
+            keep_alive: socket.keep_alive,
         }
     }
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: SocketAddr, bounds: Bounds, all_idle: &Rc<Idle>) -> Rc<Endpoint> {
+    pub(crate) fn new(
+        address: SocketAddr,
+        bounds: Bounds,
+        limits: Option<Rc<Limits>>,
+        all_idle: &Rc<Idle>,
+    ) -> Rc<Endpoint> {
         Rc::new(Endpoint {
             address,
+            is_down: Cell::new(false),
+            limits,
             idle: RefCell::default(),
             gone: Cell::new(false),
             bounds,
@@ -158,12 +175,29 @@ impl Endpoint {
         loop {
             let mut upstream = self.idle.borrow_mut().pop()?;
             self.all_idle.count(0, 1);
+            if self.limits.is_some() && self.is_over(&upstream, now) {
+                continue;
+            }
             let look = look && now.saturating_sub(upstream.idle_since) > LOOK_AFTER;
             if upstream.is_quiet() && !(look && upstream.stream.has_news()) {
                 upstream.reused = true;
                 return Some(upstream);
             }
         }
+    }
+
+    /// Whether an idle connection has reached a limit, which is counted.
+    fn is_over(&self, upstream: &Upstream, now: u64) -> bool {
+        let Some(limits) = &self.limits else { return false };
+        let over = limits.idle_ends(upstream.idle_since, upstream.dies) <= now;
+        if over {
+            limits.count_idle(upstream.dies, now);
+        }
+        over
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
     }
 
     /// A connection, idle or new; waits its turn where the pool is bounded. `fresh`: a new one.
@@ -192,7 +226,12 @@ impl Endpoint {
             Ok(Err(error)) => return Err(NoConnection::Io(error)),
             Err(_) => return Err(NoConnection::Io(io::ErrorKind::TimedOut.into())),
         };
-        stream.set_nodelay(true).map_err(NoConnection::Io)?;
+        if self.bounds.no_delay {
+            stream.set_nodelay(true).map_err(NoConnection::Io)?;
+        }
+        if let Some(keep_alive) = self.bounds.keep_alive {
+            socket2::SockRef::from(&stream).set_keepalive(keep_alive).map_err(NoConnection::Io)?;
+        }
         let stream = match secured {
             None => Stream::Plain(stream),
             // Boxed: plain connections do not carry its weight.
@@ -205,7 +244,8 @@ impl Endpoint {
         let opened = metrics.worker.now();
         metrics.connect_latency.record(opened.saturating_sub(now) / 1_000_000);
         let life = Life { opened, ..Life::default() };
-        Ok(Upstream { stream, life, reused: false, idle_since: opened, metrics: metrics.clone(), permit })
+        let dies = Limits::death(self.limits.as_ref(), opened);
+        Ok(Upstream { stream, life, reused: false, dies, idle_since: opened, metrics: metrics.clone(), permit })
     }
 
     async fn wait_turn(
@@ -257,6 +297,9 @@ impl Endpoint {
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
         let before = idle.len();
         idle.retain_mut(Upstream::is_quiet);
+        if self.limits.is_some() {
+            idle.retain(|upstream| !self.is_over(upstream, now));
+        }
         if let Some(limit) = self.bounds.idle {
             // The longest idle are in front.
             let most = idle.len().saturating_sub(self.bounds.min);

@@ -157,7 +157,7 @@ impl Record {
         };
         self.answer = Some(Box::new(match place {
             Place::Read(length) => worker.with_read(*length, kept),
-            Place::Kept { bytes, .. } => kept(bytes),
+            Place::Kept { bytes, .. } | Place::Whole { bytes, .. } => kept(bytes),
         }));
     }
 

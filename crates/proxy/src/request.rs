@@ -6,15 +6,18 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http1::{Body, BodyKind, Known, KnownSet, Method, RequestHead, RequestOut, Version, write_line};
+use http1::{Body, BodyKind, Form, Known, KnownSet, Method, RequestHead, RequestOut, Version, write_line};
 
 use telemetry::spans::Wanted;
 
+use crate::authority::Renamed;
+use crate::compress::Coding;
 use crate::context::{self, Deadline};
 use crate::failure::{Failure, Kind};
 use crate::forwarded::Forwarder;
+use crate::gather::{self, Held};
 use crate::identify::Unidentified;
 use crate::name::{Drawn, Name};
 use crate::server::Server;
@@ -50,6 +53,20 @@ pub(crate) struct Request {
     pub ends_here: bool,
     /// Such a TRACE asks where it would have gone.
     pub wants_context: bool,
+    /// A TRACE that goes on asks for the same in its answer.
+    pub adds_context: bool,
+    /// Its answer goes on whole.
+    pub gathers: bool,
+    /// Its chunked body is read whole, and gets a length.
+    pub measures: bool,
+    /// How its answer may be compressed.
+    pub coding: Option<Coding>,
+    /// Another Host goes on than the client's.
+    pub renamed: Option<Box<Renamed>>,
+    /// Room for its body, if that is long.
+    pub held: Option<Held>,
+    /// `timeoutMs` of its server.
+    pub server_timeout: Option<Duration>,
     /// What of the body is still to be read from the client.
     pub body: Body,
     /// The body is read whole before the request is sent.
@@ -129,12 +146,9 @@ pub(crate) fn prepare(
     };
     remove = remove.with(propagator.rewritten());
     let ends_here = head.method == Method::Trace && count_down(head, bytes, &mut remove, extra)?;
-    let is_buffered = match head.body {
-        BodyKind::None => true,
-        BodyKind::Length(length) => length <= router.settings.stream_after,
-        BodyKind::Chunked | BodyKind::UntilClose => false,
-    };
-    if is_buffered && matches!(head.body, BodyKind::Length(1..)) {
+    let (is_buffered, held) = buffering(server, head)?;
+    let measures = is_buffered && head.body == BodyKind::Chunked;
+    if is_buffered && matches!(head.body, BodyKind::Length(1..) | BodyKind::Chunked) {
         // Finagle servers refuse such a request unread only if they know that it can be sent again.
         extra.extend_from_slice(b"finagle-http-retryable-request: \r\n");
     }
@@ -147,6 +161,8 @@ pub(crate) fn prepare(
         ..RequestOut::default()
     };
     head.write(bytes, &edit, out);
+    let adds_context = head.method == Method::Trace && wants_context(head, bytes);
+    let settings = &router.settings;
     Ok(Request {
         name,
         method: head.method,
@@ -155,7 +171,14 @@ pub(crate) fn prepare(
         expect_continue: head.expect_continue,
         wants_upgrade: head.wants_upgrade,
         ends_here,
-        wants_context: ends_here && matches!(head.first(bytes, Known::L5dAddContext), Some(b"true" | b"t" | b"1")),
+        wants_context: ends_here && adds_context,
+        adds_context: adds_context && !ends_here,
+        gathers: adds_context || !settings.streaming,
+        measures,
+        coding: if settings.compression.is_some() { Coding::wanted(head, bytes) } else { None },
+        renamed: None,
+        held,
+        server_timeout: server.settings.timeout,
         body: Body::new(head.body),
         is_buffered,
         tail: out.len() - END.len(),
@@ -168,6 +191,35 @@ pub(crate) fn prepare(
         started: 0,
         drawn: None,
     })
+}
+
+/// Whether the body is read whole before the request goes on, and the room for it.
+#[inline]
+fn buffering(server: &Server, head: &RequestHead) -> Result<(bool, Option<Held>), Failure> {
+    let settings = &server.router.settings;
+    match head.body {
+        BodyKind::None => Ok((true, None)),
+        BodyKind::Length(length) if length <= settings.stream_after && length <= gather::SHORT => Ok((true, None)),
+        // An upgrade or a CONNECT has no body; what follows is a tunnel's.
+        _ if settings.streaming => match head.body {
+            BodyKind::Length(length) if length <= settings.stream_after => {
+                let held = server.router.worker.hoard.hold(length);
+                Ok((held.is_some(), held))
+            }
+            _ => Ok((false, None)),
+        },
+        _ => {
+            let length = if let BodyKind::Length(length) = head.body { length } else { 0 };
+            let held = server.router.worker.hoard.hold(length).filter(|_| length <= gather::MOST);
+            held.map(|held| (true, Some(held))).ok_or_else(Failure::long_request)
+        }
+    }
+}
+
+/// `l5d-add-context`
+fn wants_context(head: &RequestHead, bytes: &[u8]) -> bool {
+    let value = head.first(bytes, Known::L5dAddContext).unwrap_or_default();
+    value == b"1" || value.eq_ignore_ascii_case(b"t") || value.eq_ignore_ascii_case(b"true")
 }
 
 /// Finds the request's name: which identifier, and where its part of the key ends.
@@ -225,12 +277,15 @@ fn count_down(head: &RequestHead, bytes: &[u8], remove: &mut KnownSet, extra: &m
     let Some(value) = head.first(bytes, Known::MaxForwards) else {
         return Ok(false);
     };
-    let left = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
+    let left = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i32>().ok());
     let Some(left) = left else {
         return Err(Failure::new(Kind::Request, "Invalid value for Max-Forwards header"));
     };
-    let Some(next) = left.checked_sub(1) else {
-        return Ok(true);
+    let next = match left {
+        0 => return Ok(true),
+        // Goes on as it came, as in the original.
+        ..0 => return Ok(false),
+        left => left - 1,
     };
     *remove = remove.with(KnownSet::of(&[Known::MaxForwards]));
     write_line(extra, b"max-forwards", next.to_string().as_bytes());
@@ -257,8 +312,9 @@ impl Request {
         trace.write(propagator, self.trace_state.as_deref(), out);
         let attempt = drawn.leaf.client.settings.attempt_timeout;
         let total = self.name.service.settings.total_timeout;
-        if attempt.is_some() || total.is_some() || self.deadline.is_some() {
-            let deadline = [attempt, total].into_iter().flatten().map(Deadline::within);
+        let server = self.server_timeout;
+        if attempt.is_some() || total.is_some() || server.is_some() || self.deadline.is_some() {
+            let deadline = [attempt, total, server].into_iter().flatten().map(Deadline::within);
             if let Some(strictest) = self.deadline.into_iter().chain(deadline).reduce(Deadline::with) {
                 strictest.write(out);
             }
@@ -271,6 +327,30 @@ impl Request {
         out.extend_from_slice(&drawn.leaf.lines);
         self.tail_length = out.len() - self.tail;
         out.extend_from_slice(behind.as_deref().unwrap_or(END));
+    }
+
+    /// How its body goes to the endpoint.
+    #[inline]
+    pub(crate) fn form(&self) -> Form {
+        if self.measures { Form::Payload } else { Form::Pass }
+    }
+
+    /// A chunked body is whole: it goes on with a length.
+    pub(crate) fn measure(&mut self, out: &mut Vec<u8>) {
+        self.measures = false;
+        let length = out.len() - self.tail - self.tail_length - END.len();
+        let head = &out[..self.tail];
+        let mut kept = Vec::with_capacity(head.len() + 32);
+        for line in head.split_inclusive(|byte| *byte == b'\n') {
+            let is_named = |name: &[u8]| line.len() > name.len() && line[..name.len()].eq_ignore_ascii_case(name);
+            if !is_named(b"transfer-encoding:") && !is_named(b"content-length:") {
+                kept.extend_from_slice(line);
+            }
+        }
+        write_line(&mut kept, b"content-length", length.to_string().as_bytes());
+        let tail = kept.len();
+        out.splice(..self.tail, kept);
+        self.tail = tail;
     }
 
     /// Whether the whole request is in its output buffer, so that it can be sent again.

@@ -14,12 +14,14 @@ use std::sync::Arc;
 use http1::RequestHead;
 use names::{Dtab, Path, PathMatcher};
 use naming::{Bound, Interpreter};
-use telemetry::Counter;
+use telemetry::{Counter, Gauge};
 
+use crate::access_log::{Lines, Sender};
 use crate::client::Client;
 use crate::context;
 use crate::directory::{Directory, Ring};
 use crate::failure::{Failure, Kind};
+use crate::gather::SHORT;
 use crate::housekeeping::Turn;
 use crate::metrics::{Forget, Scope};
 use crate::name::Name;
@@ -43,10 +45,16 @@ pub(crate) struct Router {
     /// What all its spans tell; `None`: nobody takes any.
     pub told: Option<Told>,
     secrets: Arc<Secrets>,
+    /// Answers up to this length wait until they are whole.
+    pub short: u64,
+    /// `httpAccessLog`
+    pub log: Option<Lines>,
     directory: Directory,
     names: RefCell<HashMap<Box<[u8]>, Rc<Name>>>,
     services: RefCell<HashMap<String, Weak<Service>>>,
     clients: RefCell<HashMap<Path, Rc<Client>>>,
+    /// Held, so that it is shown.
+    _originator: Option<Gauge>,
     scope: Scope,
     paths_cache: Cache,
     clients_cache: Cache,
@@ -82,9 +90,12 @@ impl Router {
         interpreter: Arc<dyn Interpreter>,
         directory: Directory,
         secrets: Arc<Secrets>,
+        log: Option<Sender>,
         before: Option<&Router>,
     ) -> Rc<Router> {
         let scope = Scope::new(&worker.shard, &["rt", &settings.label]);
+        let originator = (settings.originator && worker.number == 0).then(|| scope.gauge(&["originator"]));
+        originator.iter().for_each(|gauge| gauge.set(1.0));
         Rc::new(Router {
             paths_cache: Cache::new(&scope, "path"),
             clients_cache: Cache::new(&scope, "client"),
@@ -92,6 +103,9 @@ impl Router {
             secrets,
             ring: before.map_or_else(|| directory.ring(), |before| before.ring.clone()),
             told: worker.tracing.as_ref().map(|_| Told::new(&settings)),
+            _originator: originator,
+            short: settings.stream_after.min(SHORT),
+            log: log.map(Lines::new),
             worker: worker.clone(),
             settings,
             interpreter,

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection;
 use crate::handshake;
+use crate::limits::Limits;
 use crate::listen::end_handshakes;
 use crate::metrics::{Connections, Forget, Requests, Scope, Statuses};
 use crate::router::Router;
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     pub statuses: Statuses,
     pub connections: Connections,
     pub nacks: Counter,
+    /// None where nothing is limited.
+    pub limits: Option<Rc<Limits>>,
     /// Requests under way over all workers, where they are bounded.
     under_way: Option<Arc<AtomicUsize>>,
     /// Where it speaks TLS.
@@ -71,6 +74,7 @@ impl Server {
             statuses: Statuses::new(&scope),
             connections: Connections::new(&scope),
             nacks: scope.counter(&["nacks"]),
+            limits: Limits::new(settings.session, settings.socket, &scope),
             under_way: settings.max_concurrent.map(|_| under_way.clone()),
             secured: tls.map(|live| Secured { live: live.clone(), metrics: stream::Metrics::new(&scope) }),
             settings: settings.clone(),
@@ -189,8 +193,10 @@ fn accept_rest(server: &Rc<Server>, listener: &TcpListener) {
 }
 
 fn serve(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
-    // A connection that ended already has no options to set, and its task notices.
-    let _ = stream.set_nodelay(true);
+    if server.settings.socket.no_delay {
+        // A connection that ended already has no options to set, and its task notices.
+        let _ = stream.set_nodelay(true);
+    }
     let (server, place) = (server.clone(), server.router.worker.room.take());
     // Two tasks of different weight: a plain connection does not carry a handshake.
     if server.secured.is_some() {

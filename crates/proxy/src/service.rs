@@ -85,6 +85,9 @@ impl settings::Client {
             requeue_budget: other.requeue_budget.or(self.requeue_budget),
             tls: other.tls.clone().or(self.tls),
             forward_client_cert: other.forward_client_cert.or(self.forward_client_cert),
+            session: other.session.or(self.session),
+            socket: other.socket.or(self.socket),
+            fail_fast: other.fail_fast.or(self.fail_fast),
         }
     }
 }

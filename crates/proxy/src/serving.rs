@@ -82,7 +82,7 @@ impl Served {
                 None => {
                     let secrets = part.secrets.clone();
                     let old = old.map(|old| &**old);
-                    Router::new(worker, part.settings, part.interpreter, part.directory, secrets, old)
+                    Router::new(worker, part.settings, part.interpreter, part.directory, secrets, part.log, old)
                 }
             };
             let servers = router.settings.servers.iter().zip(&part.secrets.servers).zip(part.servers);

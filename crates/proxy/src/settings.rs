@@ -3,12 +3,18 @@
 //! The config documents of Linkerd 1 are converted into this elsewhere; keys without a field here are
 //! refused there, never ignored. Every default is the original's.
 
+mod access_log;
+mod transport;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use balance::{Backoff, BudgetConfig, Strategy, accrual};
 use names::{Dtab, Path, PathMatcher};
+
+pub use access_log::{AccessLog, Roll, RollError};
+pub use transport::{Compression, Session, SocketOptions};
 
 /// A whole data plane.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +42,14 @@ pub struct Router {
     /// `streamAfterContentLengthKB` in bytes: a request body up to this length is read whole before it is
     /// sent, and can therefore be sent again.
     pub stream_after: u64,
+    /// `streamingEnabled`; without it messages go on whole.
+    pub streaming: bool,
+    /// `compressionLevel`, other than 0.
+    pub compression: Option<Compression>,
+    /// `originator`: sets a gauge of this name.
+    pub originator: bool,
+    /// `httpAccessLog` and its companions
+    pub access_log: Option<AccessLog>,
     /// Not empty; addresses are unique in the data plane.
     pub servers: Vec<Server>,
     /// `client`
@@ -61,6 +75,10 @@ impl Router {
             binding_cache: BindingCache::default(),
             limits: Limits::default(),
             stream_after: 5 * 1024,
+            streaming: true,
+            compression: None,
+            originator: false,
+            access_log: None,
             servers: Vec::new(),
             client: ByPrefix::default(),
             service: ByPrefix::default(),
@@ -228,6 +246,12 @@ pub struct Server {
     pub address: SocketAddr,
     /// `maxConcurrentRequests`: one more is refused at once. Counted over all workers.
     pub max_concurrent: Option<usize>,
+    /// `timeoutMs`: a request with everything that is done for it.
+    pub timeout: Option<Duration>,
+    /// `serverSession`
+    pub session: Session,
+    /// `socketOptions`
+    pub socket: SocketOptions,
     /// `clearContext`
     pub clear_context: bool,
     /// `maxCallDepth`: items in Via beyond which a request is taken for a loop.
@@ -255,6 +279,9 @@ impl Default for Server {
         Server {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4140),
             max_concurrent: None,
+            timeout: None,
+            session: Session::default(),
+            socket: SocketOptions::default(),
             clear_context: false,
             max_call_depth: 1000,
             timestamp_header: None,
@@ -345,6 +372,12 @@ pub struct Client {
     pub tls: Option<Section<tls::client::Config>>,
     /// `forwardClientCert`: endpoints are told of callers' certificates.
     pub forward_client_cert: Option<bool>,
+    /// `clientSession`
+    pub session: Option<Session>,
+    /// `socketOptions`
+    pub socket: Option<SocketOptions>,
+    /// `failFast`: an endpoint that takes no connection gets no request until it does.
+    pub fail_fast: Option<bool>,
 }
 
 /// `loadBalancer`. Each worker has a balancer of its own, which knows its own requests.

@@ -15,12 +15,13 @@ use telemetry::spans::Tracer;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access_log::{self, AccessLog};
 use crate::admin::{Status, certificates};
 use crate::directory::Directory;
 use crate::listen::{Binder, Inherited, Listening};
 use crate::room::Room;
 use crate::secrets::Secrets;
-use crate::settings::{Router, Settings};
+use crate::settings::{self, Router, Settings};
 use crate::spans::Tracing;
 use crate::thread::{self, Command, Part, ServerPart};
 
@@ -32,6 +33,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("router {router}: cannot listen on {address}")]
     Listen { router: String, address: SocketAddr, source: io::Error },
+    /// `httpAccessLog` cannot be written.
+    #[error("router {router}: cannot write the access log {path}")]
+    AccessLog { router: String, path: std::path::PathBuf, source: io::Error },
     /// One interpreter per router, in order.
     #[error("{routers} routers, but {interpreters} interpreters")]
     Interpreters { routers: usize, interpreters: usize },
@@ -103,6 +107,17 @@ pub struct Running {
     workers: Vec<WorkerThread>,
     next_key: u64,
     reloader: tls::Reloader,
+    registry: Registry,
+    logs: Vec<OpenLog>,
+    /// Logs of routers that were reloaded or are gone: old connections may still have lines for them.
+    retired: Vec<AccessLog>,
+}
+
+/// The access log of a router.
+struct OpenLog {
+    router: String,
+    settings: settings::AccessLog,
+    log: AccessLog,
 }
 
 /// What workers tell, and whom.
@@ -162,6 +177,9 @@ impl Start<'_> {
             workers: Vec::new(),
             next_key: 0,
             reloader,
+            registry: registry.clone(),
+            logs: Vec::new(),
+            retired: Vec::new(),
         };
         let workers = workers.max(1);
         let prepared = running.prepare(next.collect(), workers, &mut inherited)?;
@@ -194,6 +212,9 @@ struct Prepared {
     routers: Vec<(String, Directory)>,
     /// One list for each worker.
     parts: Vec<Vec<Part>>,
+    /// Access logs that are new; and the labels of routers whose logs go on.
+    logs: Vec<OpenLog>,
+    kept_logs: Vec<String>,
 }
 
 impl Running {
@@ -274,8 +295,13 @@ impl Running {
         let leaving: Vec<_> = self.listening.iter().filter(|old| !wanted(old)).map(|old| old.address).collect();
         let mut kept: Vec<Option<&Listening>> = self.listening.iter().map(Some).collect();
         let mut binder = Binder { workers, inherited, leaving: &leaving, next_key: &mut self.next_key };
-        let mut prepared =
-            Prepared { listening: Vec::new(), routers: Vec::new(), parts: (0..workers).map(|_| Vec::new()).collect() };
+        let mut prepared = Prepared {
+            listening: Vec::new(),
+            routers: Vec::new(),
+            parts: (0..workers).map(|_| Vec::new()).collect(),
+            logs: Vec::new(),
+            kept_logs: Vec::new(),
+        };
         for Next { settings, interpreter, change } in next {
             let label = settings.label.clone();
             let known = self.routers.iter().find(|(other, _)| *other == label);
@@ -285,7 +311,10 @@ impl Running {
                 let failed = |source| StartError::Listen { router: label.clone(), address: server.address, source };
                 let old = kept.iter_mut().find(|old| old.is_some_and(|old| old.is_of(&label, server)));
                 let (listening, shares) = match old.and_then(Option::take) {
-                    Some(old) => (old.copied(&label).map_err(failed)?, (0..workers).map(|_| Vec::new()).collect()),
+                    Some(old) => {
+                        let kept = old.copied(&label).and_then(|kept| kept.set(&server.socket).map(|()| kept));
+                        (kept.map_err(failed)?, (0..workers).map(|_| Vec::new()).collect())
+                    }
                     None => {
                         let new = binder.bind(&label, server)?;
                         let shares = new.shares(workers).map_err(failed)?;
@@ -300,6 +329,7 @@ impl Running {
                 prepared.listening.push(listening);
             }
             let secrets = Arc::new(Secrets::read(&settings, &self.reloader)?);
+            let log = open_log(&settings, &self.logs, &self.registry, &mut prepared)?;
             let settings = Arc::new(settings);
             for (parts, servers) in prepared.parts.iter_mut().zip(servers) {
                 parts.push(Part {
@@ -307,6 +337,7 @@ impl Running {
                     interpreter: interpreter.clone(),
                     directory: directory.clone(),
                     secrets: secrets.clone(),
+                    log: log.clone(),
                     is_unchanged: change == Change::None,
                     servers,
                 });
@@ -323,6 +354,13 @@ impl Running {
         // Sockets that are not wanted any more close here; the workers close theirs.
         self.listening = prepared.listening;
         self.routers = prepared.routers;
+        for open in std::mem::replace(&mut self.logs, prepared.logs) {
+            if prepared.kept_logs.contains(&open.router) {
+                self.logs.push(open);
+            } else {
+                self.retired.push(open.log);
+            }
+        }
         prepared.parts
     }
 
@@ -341,16 +379,37 @@ impl Running {
             let _ = worker.commands.send(Command::Drain(grace, stop));
         }
         let threads = std::mem::take(&mut self.workers);
-        let joined = tokio::task::spawn_blocking(|| {
+        let (logs, retired) = (std::mem::take(&mut self.logs), std::mem::take(&mut self.retired));
+        let joined = tokio::task::spawn_blocking(move || {
             for WorkerThread { commands, thread } in threads {
                 if thread.join().is_err() {
                     tracing::error!("a worker panicked");
                 }
                 drop(commands);
             }
+            logs.into_iter().map(|open| open.log).chain(retired).for_each(AccessLog::finish);
         });
         if joined.await.is_err() {
             tracing::error!("the workers could not be waited for");
         }
     }
+}
+
+/// The access log of a router: the one it has, if nothing about it changes.
+fn open_log(
+    router: &Router,
+    open: &[OpenLog],
+    registry: &Registry,
+    prepared: &mut Prepared,
+) -> Result<Option<access_log::Sender>, StartError> {
+    let Some(settings) = &router.access_log else { return Ok(None) };
+    if let Some(same) = open.iter().find(|open| open.router == router.label && open.settings == *settings) {
+        prepared.kept_logs.push(router.label.clone());
+        return Ok(Some(same.log.sender()));
+    }
+    let failed = |source| StartError::AccessLog { router: router.label.clone(), path: settings.path.clone(), source };
+    let log = AccessLog::start(settings, &router.label, registry).map_err(failed)?;
+    let sender = log.sender();
+    prepared.logs.push(OpenLog { router: router.label.clone(), settings: settings.clone(), log });
+    Ok(Some(sender))
 }

@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 
+use crate::access_log::{self, Lines};
 use crate::directory::Directory;
 use crate::room::Room;
 use crate::router::Router;
@@ -53,6 +54,7 @@ pub(crate) struct Part {
     pub settings: Arc<settings::Router>,
     pub interpreter: Arc<dyn Interpreter>,
     pub directory: Directory,
+    pub log: Option<access_log::Sender>,
     pub secrets: Arc<Secrets>,
     /// It goes on as it is: everything above and below is what the worker has already.
     pub is_unchanged: bool,
@@ -112,7 +114,10 @@ async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceive
         return;
     }
     let routers = Rc::new(RefCell::new(served.routers.clone()));
-    let ticking = [spawn_local(tick(worker.clone())), spawn_local(keep_house(worker.clone(), routers.clone()))];
+    let ticking = [
+        spawn_local(tick(worker.clone(), routers.clone())),
+        spawn_local(keep_house(worker.clone(), routers.clone())),
+    ];
     let (grace, stop) = loop {
         match commands.recv().await {
             Some(Command::Apply(parts, done)) => {
@@ -143,11 +148,12 @@ async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceive
 }
 
 /// Wakes what is due.
-async fn tick(worker: Rc<Worker>) {
+async fn tick(worker: Rc<Worker>, routers: Rc<RefCell<Vec<Rc<Router>>>>) {
     loop {
         tokio::time::sleep(if worker.has_deadlines() { TICK } else { IDLE_TICK }).await;
         worker.expire();
         worker.set_tight(worker.room.is_tight());
+        routers.borrow().iter().filter_map(|router| router.log.as_ref()).for_each(Lines::flush);
     }
 }
 

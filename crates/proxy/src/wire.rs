@@ -4,8 +4,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http1::{
     BodyError, BodyKind, Exchange as Asked, Form, HeadError, Known, Limits, Progress, ResponseHead, ResponseOut,
@@ -13,8 +13,10 @@ use http1::{
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::client::Client;
 use crate::connection::EARLY;
 use crate::exchange::Exchange;
+use crate::limits::{Waits, Watch};
 use crate::pool::Upstream;
 use crate::worker::{ANSWER, BODY, TURN};
 
@@ -34,6 +36,8 @@ pub(crate) enum Place {
     Read(usize),
     /// Here; with `ended`, the endpoint closed after them.
     Kept { bytes: Vec<u8>, ended: bool },
+    /// Here, the whole payload behind the head; the connection can carry another exchange, or not.
+    Whole { bytes: Vec<u8>, reusable: bool },
 }
 
 /// What decides how an exchange goes on.
@@ -42,12 +46,14 @@ pub(crate) struct Answer {
     pub says_retryable: bool,
     /// The endpoint refused the request unread; true: it may be tried again.
     pub nack: Option<bool>,
+    /// Short, and not all of it has come: it is waited for.
+    pub is_partial: bool,
 }
 
 impl Answer {
     #[inline]
     fn of(head: &ResponseHead, bytes: &[u8]) -> Answer {
-        let mut answer = Answer { status: head.status, says_retryable: false, nack: None };
+        let mut answer = Answer { status: head.status, says_retryable: false, nack: None, is_partial: false };
         if head.status >= 500 {
             let says = |name, value: &[u8]| head.first(bytes, name).is_some_and(|found| found == value);
             answer.says_retryable = says(Known::L5dRetryable, b"true");
@@ -75,6 +81,10 @@ pub(crate) enum Broken {
     },
     AttemptTimeout,
     TotalTimeout,
+    /// Its body is no body.
+    Body(BodyError),
+    /// It must be held whole, and is too long.
+    TooLong,
 }
 
 /// What an exchange has to decide about.
@@ -91,12 +101,17 @@ pub(crate) enum Event {
 impl Exchange<'_> {
     /// Sends as much of the request as goes at once, and sets the deadlines; gives that of the attempt.
     #[inline]
-    pub(crate) fn send(&mut self, upstream: &mut Upstream, attempt_timeout: Option<Duration>) -> Option<u64> {
+    pub(crate) fn send(&mut self, upstream: &mut Upstream, client: &Rc<Client>) -> Option<u64> {
         (self.sent, self.refuses) = (0, false);
         upstream.life.requests += 1;
         upstream.stream.mark();
         self.send_now(upstream);
-        let attempt_ends = attempt_timeout.map(|limit| self.connection.worker.now() + limit.as_nanos() as u64);
+        let server = self.connection.server.limits.as_ref();
+        if server.is_some() || client.limits.is_some() {
+            self.watch = Watch::new(server, client, self.connection.worker.now());
+        }
+        let attempt_ends =
+            client.settings.attempt_timeout.map(|limit| self.connection.worker.now() + limit.as_nanos() as u64);
         self.arm(attempt_ends);
         attempt_ends
     }
@@ -122,7 +137,7 @@ impl Exchange<'_> {
                 Event::Read(read) => read,
                 Event::ClientGone => return Err(Broken::ClientGone),
                 Event::BadBody(error) => return Err(Broken::BadBody(error)),
-                Event::Due => match self.due(attempt_ends, upstream.life.sent) {
+                Event::Due => match self.due(upstream, attempt_ends) {
                     Some(broken) => return Err(broken),
                     None => {
                         self.connection.slot.set(None);
@@ -181,6 +196,7 @@ impl Exchange<'_> {
         match place {
             Place::Read(length) => worker.with_read(*length, |bytes| self.parse_bytes(bytes, false)),
             Place::Kept { bytes, ended } => self.parse_bytes(bytes, *ended),
+            Place::Whole { bytes, .. } => self.parse_bytes(bytes, true),
         }
     }
 
@@ -198,14 +214,19 @@ impl Exchange<'_> {
                 if measured && !ended && bytes.len() - head.len < KEPT_UNTIL_CLOSE {
                     return Ok(Parsed::More);
                 }
-                Ok(Parsed::Final(Answer::of(&head, bytes)))
+                let mut answer = Answer::of(&head, bytes);
+                if let BodyKind::Length(length) = head.body {
+                    let here = (bytes.len() - head.len) as u64;
+                    answer.is_partial = here < length && length <= self.connection.server.router.short;
+                }
+                Ok(Parsed::Final(answer))
             }
         }
     }
 
     fn keep(&self, place: Place) -> Vec<u8> {
         match place {
-            Place::Kept { bytes, .. } => bytes,
+            Place::Kept { bytes, .. } | Place::Whole { bytes, .. } => bytes,
             Place::Read(length) => {
                 let mut kept = self.connection.worker.take_buffer();
                 self.connection.worker.with_read(length, |bytes| kept.extend_from_slice(bytes));
@@ -235,25 +256,55 @@ impl Exchange<'_> {
     }
 
     /// Why a deadline woke us; `None`: it did not.
-    fn due(&mut self, attempt_ends: Option<u64>, moved: u64) -> Option<Broken> {
+    pub(crate) fn due(&mut self, upstream: &Upstream, attempt_ends: Option<u64>) -> Option<Broken> {
         let now = self.connection.worker.now();
         let over = |ends: Option<u64>| ends.is_some_and(|ends| now >= ends);
         if over(self.total_ends()) {
             Some(Broken::TotalTimeout)
         } else if over(attempt_ends) {
             Some(Broken::AttemptTimeout)
-        } else if self.connection.ended || (self.is_unwatched() && self.is_abandoned(moved)) {
+        } else if self.is_unwatched() && self.is_abandoned(upstream.life.sent) {
             Some(Broken::ClientGone)
+        } else if self.connection.ended && self.watch.as_mut().is_none_or(|watch| watch.gives_up(now)) {
+            Some(Broken::ClientGone)
+        } else if self.watch.is_some() {
+            self.stands_still(upstream, now)
         } else {
             None
         }
     }
 
+    /// The side that this exchange waits for moved nothing for too long.
+    fn stands_still(&mut self, upstream: &Upstream, now: u64) -> Option<Broken> {
+        let waits = if self.refuses {
+            Waits::EndpointSends
+        } else if self.sent < self.out.len() || self.overflow_sent < self.overflow.len() {
+            Waits::EndpointTakes
+        } else if !self.request.is_complete() {
+            Waits::ClientSends
+        } else {
+            Waits::EndpointSends
+        };
+        let moved = self.moved(upstream);
+        let over = self.watch.as_mut().is_some_and(|watch| watch.stands_still(waits, moved, now));
+        over.then(|| if waits == Waits::ClientSends { Broken::ClientGone } else { Broken::Closed { began: true } })
+    }
+
+    /// All bytes that ever moved on both connections.
+    pub(crate) fn moved(&self, upstream: &Upstream) -> u64 {
+        let (client, endpoint) = (&self.connection.life, &upstream.life);
+        client.received + client.sent + endpoint.received + endpoint.sent
+    }
+
     /// Has the task woken in time.
     #[inline]
-    fn arm(&mut self, attempt_ends: Option<u64>) {
+    pub(crate) fn arm(&mut self, attempt_ends: Option<u64>) {
         let ends = attempt_ends.into_iter().chain(self.total_ends()).min();
-        if ends.is_some() || self.connection.ended {
+        if let Some(watch) = &self.watch {
+            let look = watch.look_at(self.connection.worker.coarse_now());
+            let patience = self.connection.ended.then(|| self.connection.worker.coarse_now() + HALF_CLOSED);
+            self.connection.slot.set(ends.into_iter().chain(patience).chain([look]).min());
+        } else if ends.is_some() || self.connection.ended {
             let patience = self.connection.ended.then(|| self.connection.worker.coarse_now() + HALF_CLOSED);
             self.connection.slot.set(ends.into_iter().chain(patience).min());
         }

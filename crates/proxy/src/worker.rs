@@ -15,6 +15,7 @@ use http1::ResponseHead;
 use telemetry::{Shard, Stat};
 
 use crate::connection::Parser;
+use crate::gather::Hoard;
 use crate::record::Sampler;
 use crate::room::Room;
 use crate::spans::Tracing;
@@ -52,6 +53,7 @@ pub(crate) struct Worker {
     pub pauses: Stat,
     /// For clients, shared by all workers.
     pub room: Arc<Room>,
+    pub hoard: Rc<Hoard>,
     buffer: RefCell<Box<[u8]>>,
     spare: RefCell<Vec<Vec<u8>>>,
     slots: RefCell<Slots>,
@@ -99,6 +101,7 @@ impl Worker {
             tracing: seat.tracing.clone(),
             pauses: seat.shard.stat(&["worker", "pause_us"]),
             room: seat.room.clone(),
+            hoard: Hoard::new(seat.workers),
             buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             spare: RefCell::default(),
             slots: RefCell::default(),

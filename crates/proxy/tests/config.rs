@@ -8,7 +8,9 @@ use balance::accrual::Policy;
 use balance::{Aperture, Backoff, BudgetConfig, Strategy};
 use names::Path;
 use proxy::config::{self, Config};
-use proxy::settings::{Classifier, Forwarded, Identifier, Labeler, LoadBalancer};
+use proxy::settings::{
+    AccessLog, Classifier, Compression, Forwarded, Identifier, Labeler, LoadBalancer, Roll, Session, SocketOptions,
+};
 use serde_json::{Value, json};
 
 fn document(yaml: &str) -> Result<Value, String> {
@@ -114,22 +116,29 @@ routers:
   maxErrResponseKB: 1
   streamAfterContentLengthKB: 0
   streamingEnabled: true
-  compressionLevel: 0
-  originator: false
+  compressionLevel: 9
+  originator: true
+  httpAccessLog: logs/access.log
+  httpAccessLogRollPolicy: Weekly(2)
+  httpAccessLogAppend: false
+  httpAccessLogRotateCount: 3
   announcers: []
   experimental: false
   tracePropagator: {kind: io.l5d.default}
   interpreter: {transformers: [{kind: io.l5d.port, port: 4141}]}
   servers:
   - {ip: '::1', port: 4140, label: x, maxConcurrentRequests: 7, clearContext: true, maxCallDepth: 3, announce: [],
-     timestampHeader: X-Start, addForwardedHeader: {by: {kind: 'ip:port'}, for: {kind: static, label: me}}}
-  - {port: 4140, addForwardedHeader: {}, socketOptions: {reuseAddr: true, reusePort: false}}
+     timeoutMs: 5000, serverSession: {idleTimeMs: 60000, lifeTimeMs: 600000}, timestampHeader: X-Start, addForwardedHeader: {by: {kind: 'ip:port'}, for: {kind: static, label: me}}}
+  - {port: 4140, addForwardedHeader: {}, socketOptions: {noDelay: false, reuseAddr: false, reusePort: true,
+     readTimeoutMs: 61000, writeTimeoutMs: 62000, keepAlive: true, backlog: 128}}
   client:
     kind: io.l5d.static
     configs:
     - prefix: /#/io.l5d.fs
       loadBalancer: {kind: aperture, smoothWindowMs: 1000, lowLoad: 0.1, highLoad: 3, minAperture: 2, maxEffort: 4, enableProbation: true}
-      failFast: false
+      failFast: true
+      clientSession: {idleTimeMs: 1000}
+      socketOptions: {keepAlive: false}
       tls: {enabled: false}
       hostConnectionPool: {minSize: 1, maxSize: 5, idleTimeMs: 1000, maxWaiters: 9}
       failureAccrual: {kind: io.l5d.successRateWindowed, successRate: 0.9, window: 20, backoff: {kind: constant, ms: 100}}
@@ -168,11 +177,29 @@ fn every_key_arrives_in_the_settings() {
     assert_eq!(sizes, (10, 11, 12, 13, 14));
     let limits = router.limits;
     assert_eq!((limits.line, limits.headers, limits.error, router.stream_after), (8192, 16384, 1024, 0));
+    assert_eq!((router.streaming, router.compression, router.originator), (true, Some(Compression::All(9)), true));
+    let log = AccessLog { path: "logs/access.log".into(), roll: Roll::Weekly(2), append: false, keep: Some(3) };
+    assert_eq!(router.access_log, Some(log));
+    assert_eq!((second.streaming, second.compression, second.originator), (true, None, false));
+    assert_eq!(second.access_log, None);
 
     let [server, other] = router.servers.as_slice() else { panic!("two servers") };
     assert_eq!(server.address.to_string(), "[::1]:4140");
     assert_eq!((server.max_concurrent, server.clear_context, server.max_call_depth), (Some(7), true, 3));
     assert_eq!(server.timestamp_header.as_deref(), Some("X-Start"));
+    assert_eq!(server.timeout, Some(Duration::from_secs(5)));
+    let session = Session { idle: Some(Duration::from_secs(60)), life: Some(Duration::from_secs(600)) };
+    assert_eq!((server.session, other.session), (session, Session::default()));
+    let socket = SocketOptions {
+        no_delay: false,
+        reuse_addr: false,
+        reuse_port: true,
+        read_timeout: Some(Duration::from_secs(61)),
+        write_timeout: Some(Duration::from_secs(62)),
+        keep_alive: Some(true),
+        backlog: Some(128),
+    };
+    assert_eq!((server.socket, other.socket), (SocketOptions::default(), socket));
     let forwarded = Forwarded { by: Labeler::IpPort, client: Labeler::Static { label: "me".into() } };
     assert_eq!((&server.forwarded, &other.forwarded), (&Some(forwarded), &Some(Forwarded::default())));
 
@@ -180,6 +207,9 @@ fn every_key_arrives_in_the_settings() {
     let aperture = Aperture { max_effort: 4, window: 1_000_000_000, low: 0.1, high: 3.0, min: 2 };
     assert_eq!(first.load_balancer, Some(LoadBalancer { strategy: Strategy::Aperture(aperture), probation: true }));
     assert_eq!(named.load_balancer, None);
+    assert_eq!((first.fail_fast, named.fail_fast), (Some(true), None));
+    assert_eq!(first.session, Some(Session { idle: Some(Duration::from_secs(1)), life: None }));
+    assert_eq!(first.socket, Some(SocketOptions { keep_alive: Some(false), ..SocketOptions::default() }));
     let pool = first.pool.expect("a pool");
     let idle = Some(Duration::from_secs(1));
     assert_eq!((pool.min, pool.max, pool.idle, pool.max_waiters), (1, Some(5), idle, Some(9)));

@@ -7,15 +7,16 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::part::{At, Problems, given};
-use super::server::{address, socket_options, tls};
+use super::server::{Side, address, socket_options, tls};
 use crate::admin::{Security, SecurityConfig};
-use crate::settings::Section;
+use crate::settings::{Section, SocketOptions};
 
 /// What the admin server is told.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Port 0 takes a free one.
     pub address: SocketAddr,
+    pub socket: SocketOptions,
     /// How long requests in flight may take when the process ends.
     pub shutdown_grace: Duration,
     /// Threads of the admin server and of everything else that is no worker; `None`: two.
@@ -51,7 +52,7 @@ pub(super) fn read(value: Option<&Value>, at: &At, problems: &mut Problems) -> O
         Some(value) => problems.read::<Keys>(at, value)?,
         None => Keys::default(),
     };
-    socket_options(keys.socket_options.as_ref(), at, problems);
+    let socket = socket_options(keys.socket_options.as_ref(), at, Side::Admin, problems);
     if keys.worker_threads.is_some_and(|threads| threads == 0 || threads > MOST_THREADS) {
         let threads = keys.worker_threads.unwrap_or_default();
         problems.add(&at.key("workerThreads"), format!("must be between 1 and {MOST_THREADS}, not {threads}"));
@@ -62,6 +63,7 @@ pub(super) fn read(value: Option<&Value>, at: &At, problems: &mut Problems) -> O
     let address = address(value.unwrap_or(&Value::Null), keys.ip, keys.port, DEFAULT_PORT);
     Some(Admin {
         address,
+        socket: socket.unwrap_or_default(),
         shutdown_grace: Duration::from_millis(keys.shutdown_grace_ms.unwrap_or(10_000)),
         worker_threads: keys.worker_threads,
         identifier: keys.http_identifier_port.map(|port| SocketAddr::new(address.ip(), port)),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::load_balancer;
 use super::part::{At, Plugin, Problems, given};
 use super::reliability;
-use super::server::socket_options;
+use super::server::{Side, session, socket_options};
 use crate::settings::{ByPrefix, Client, Pool, Section, Service};
 
 const GLOBAL: &str = "io.l5d.global";
@@ -132,11 +132,11 @@ fn client(value: &Value, at: &At, problems: &mut Problems) -> Option<Client> {
     let keys = problems.read::<ClientKeys>(at, value)?;
     let load_balancer = given(keys.load_balancer.as_ref());
     let load_balancer = load_balancer.and_then(|value| load_balancer::read(value, &at.key("loadBalancer"), problems));
-    problems.only(at, "failFast", keys.fail_fast.as_ref(), false);
-    problems.not_built(at, "clientSession", keys.client_session.as_ref());
-    socket_options(keys.socket_options.as_ref(), at, problems);
+    let session = given(keys.client_session.as_ref());
+    let session = session.and_then(|value| self::session(value, &at.key("clientSession"), problems));
+    let socket = socket_options(keys.socket_options.as_ref(), at, Side::Client, problems);
     if keys.request_authorizers.as_ref().is_some_and(|list| !list.is_empty()) {
-        problems.add(&at.key("requestAuthorizers"), "not supported yet");
+        problems.add(&at.key("requestAuthorizers"), "not supported yet: there are none here (Istio's mixer)");
     }
     problems.positive(at, "requestAttemptTimeoutMs", keys.request_attempt_timeout_ms);
     let pool = given(keys.host_connection_pool.as_ref());
@@ -150,6 +150,9 @@ fn client(value: &Value, at: &At, problems: &mut Problems) -> Option<Client> {
         requeue_budget: budget.and_then(|value| reliability::budget(value, &at.key("requeueBudget"), problems)),
         tls: given(keys.tls.as_ref()).and_then(|value| tls(value, &at.key("tls"), problems)),
         forward_client_cert: keys.forward_client_cert,
+        session,
+        socket,
+        fail_fast: keys.fail_fast,
     })
 }
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::Raw;
 use super::part::{At, Problems, given};
-use super::{by_prefix, identifier, server, trace_propagator};
-use crate::settings::{BindingCache, Limits, Router, Server};
+use super::{access_log, by_prefix, identifier, server, trace_propagator};
+use crate::settings::{BindingCache, Compression, Limits, Router, Server};
 
 const PROTOCOL: &str = "http";
 const OTHER_PROTOCOLS: &[&str] = &["h2", "thrift", "thriftmux", "mux"];
@@ -160,7 +160,14 @@ fn settings(keys: &Keys, at: &At, problems: &mut Problems) -> Router {
     router.servers = servers(keys, at, &router.label, problems);
     router.limits = limits(keys, at, problems);
     streaming(keys, at, &mut router, problems);
-    refused(keys, at, problems);
+    let log = access_log::Keys {
+        path: keys.http_access_log.as_ref(),
+        roll: keys.http_access_log_roll_policy.as_ref(),
+        append: keys.http_access_log_append.as_ref(),
+        keep: keys.http_access_log_rotate_count.as_ref(),
+    };
+    router.access_log = access_log::read(&log, at, problems);
+    others(keys, at, &mut router, problems);
     router
 }
 
@@ -203,7 +210,7 @@ fn streaming(keys: &Keys, at: &At, router: &mut Router, problems: &mut Problems)
         }
         router.stream_after = kb.saturating_mul(KB);
     }
-    problems.only(at, "streamingEnabled", keys.streaming_enabled.as_ref(), true);
+    router.streaming = keys.streaming_enabled.unwrap_or(true);
 }
 
 fn binding_cache(value: &Value, at: &At, problems: &mut Problems) -> BindingCache {
@@ -224,18 +231,19 @@ fn binding_cache(value: &Value, at: &At, problems: &mut Problems) -> BindingCach
     cache
 }
 
-/// Keys of the original that are not built, and those of which one value is.
-fn refused(keys: &Keys, at: &At, problems: &mut Problems) {
-    problems.only(at, "originator", keys.originator.as_ref(), false);
+/// Keys of which one value is built, or one meaning.
+fn others(keys: &Keys, at: &At, router: &mut Router, problems: &mut Problems) {
+    router.originator = keys.originator.unwrap_or(false);
     if keys.announcers.as_ref().is_some_and(|list| !list.is_empty()) {
-        problems.add(&at.key("announcers"), "not supported yet");
+        problems.add(&at.key("announcers"), "not supported yet: there are none here (ZooKeeper serversets)");
     }
-    problems.not_built(at, "httpAccessLog", keys.http_access_log.as_ref());
-    problems.not_built(at, "httpAccessLogRollPolicy", keys.http_access_log_roll_policy.as_ref());
-    problems.not_built(at, "httpAccessLogAppend", keys.http_access_log_append.as_ref());
-    problems.not_built(at, "httpAccessLogRotateCount", keys.http_access_log_rotate_count.as_ref());
-    if let Some(level) = keys.compression_level.filter(|level| *level != 0) {
-        let text = format!("`{level}` is not supported yet: answers are never compressed here, as with `0`");
-        problems.add(&at.key("compressionLevel"), text);
+    match keys.compression_level {
+        None | Some(0) => {}
+        Some(-1) => router.compression = Some(Compression::Textual),
+        Some(level @ 1..=9) => router.compression = Some(Compression::All(level as u8)),
+        Some(level) => {
+            let text = format!("must be from 1 to 9, 0 for none, or -1 for text only, not {level}");
+            problems.add(&at.key("compressionLevel"), text);
+        }
     }
 }

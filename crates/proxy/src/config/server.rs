@@ -1,13 +1,14 @@
 //! One of `servers:`, and socket options wherever they stand.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::identifier::is_header_name;
 use super::part::{At, Plugin, Problems, given};
-use crate::settings::{Forwarded, Labeler, Section, Server};
+use crate::settings::{Forwarded, Labeler, Section, Server, Session, SocketOptions};
 
 const DEFAULT_PORT: u16 = 4140;
 const LABELER: Plugin = Plugin {
@@ -26,7 +27,7 @@ struct Keys {
     #[serde(rename = "label")]
     _label: Option<String>,
     max_concurrent_requests: Option<u64>,
-    timeout_ms: Option<Value>,
+    timeout_ms: Option<u64>,
     tls: Option<Value>,
     announce: Option<Vec<Value>>,
     clear_context: Option<bool>,
@@ -61,10 +62,25 @@ struct SocketOptionsKeys {
     no_delay: Option<bool>,
     reuse_addr: Option<bool>,
     reuse_port: Option<bool>,
-    read_timeout_ms: Option<Value>,
-    write_timeout_ms: Option<Value>,
-    keep_alive: Option<Value>,
-    backlog: Option<Value>,
+    read_timeout_ms: Option<u64>,
+    write_timeout_ms: Option<u64>,
+    keep_alive: Option<bool>,
+    backlog: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SessionKeys {
+    idle_time_ms: Option<u64>,
+    life_time_ms: Option<u64>,
+}
+
+/// Whose socket options they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    Client,
+    Admin,
 }
 
 pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Server> {
@@ -76,15 +92,19 @@ pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Se
     }
     let forwarded = given(keys.add_forwarded_header.as_ref())
         .and_then(|value| forwarded(value, &at.key("addForwardedHeader"), problems));
-    problems.not_built(at, "timeoutMs", keys.timeout_ms.as_ref());
-    problems.not_built(at, "serverSession", keys.server_session.as_ref());
+    problems.positive(at, "timeoutMs", keys.timeout_ms);
+    let session = given(keys.server_session.as_ref());
+    let session = session.and_then(|value| self::session(value, &at.key("serverSession"), problems));
     if keys.announce.as_ref().is_some_and(|list| !list.is_empty()) {
-        problems.add(&at.key("announce"), "not supported yet");
+        problems.add(&at.key("announce"), "not supported yet: there are no announcers here (ZooKeeper serversets)");
     }
-    socket_options(keys.socket_options.as_ref(), at, problems);
+    let socket = socket_options(keys.socket_options.as_ref(), at, Side::Server, problems);
     Some(Server {
         address: address(value, keys.ip, keys.port, DEFAULT_PORT),
         max_concurrent: keys.max_concurrent_requests.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
+        timeout: keys.timeout_ms.map(Duration::from_millis),
+        session: session.unwrap_or_default(),
+        socket: socket.unwrap_or_default(),
         clear_context: keys.clear_context.unwrap_or(default.clear_context),
         max_call_depth: keys
             .max_call_depth
@@ -143,15 +163,48 @@ fn labeler(value: &Value, at: &At, problems: &mut Problems) -> Option<Labeler> {
     })
 }
 
-/// What the original does without being told is what we do; everything else is refused.
-pub(super) fn socket_options(value: Option<&Value>, at: &At, problems: &mut Problems) {
+/// `serverSession`, `clientSession`
+pub(super) fn session(value: &Value, at: &At, problems: &mut Problems) -> Option<Session> {
+    let keys = problems.read::<SessionKeys>(at, value)?;
+    problems.positive(at, "idleTimeMs", keys.idle_time_ms);
+    problems.positive(at, "lifeTimeMs", keys.life_time_ms);
+    let time = |millis: Option<u64>| millis.map(Duration::from_millis);
+    Some(Session { idle: time(keys.idle_time_ms), life: time(keys.life_time_ms) })
+}
+
+/// `socketOptions` of the part at `at`.
+pub(super) fn socket_options(
+    value: Option<&Value>,
+    at: &At,
+    side: Side,
+    problems: &mut Problems,
+) -> Option<SocketOptions> {
     let at = at.key("socketOptions");
-    let Some(keys) = given(value).and_then(|value| problems.read::<SocketOptionsKeys>(&at, value)) else { return };
-    problems.only(&at, "noDelay", keys.no_delay.as_ref(), true);
-    problems.only(&at, "reuseAddr", keys.reuse_addr.as_ref(), true);
-    problems.only(&at, "reusePort", keys.reuse_port.as_ref(), false);
-    problems.not_built(&at, "readTimeoutMs", keys.read_timeout_ms.as_ref());
-    problems.not_built(&at, "writeTimeoutMs", keys.write_timeout_ms.as_ref());
-    problems.not_built(&at, "keepAlive", keys.keep_alive.as_ref());
-    problems.not_built(&at, "backlog", keys.backlog.as_ref());
+    let keys = given(value).and_then(|value| problems.read::<SocketOptionsKeys>(&at, value))?;
+    let default = SocketOptions::default();
+    problems.positive(&at, "readTimeoutMs", keys.read_timeout_ms);
+    problems.positive(&at, "writeTimeoutMs", keys.write_timeout_ms);
+    if side == Side::Admin {
+        for (key, given) in [("readTimeoutMs", keys.read_timeout_ms), ("writeTimeoutMs", keys.write_timeout_ms)] {
+            if given.is_some() {
+                problems.add(&at.key(key), "not supported yet on this port");
+            }
+        }
+    }
+    match keys.backlog {
+        Some(0) => problems.add(&at.key("backlog"), "must be greater than 0"),
+        Some(_) if side == Side::Client => {
+            problems.add(&at.key("backlog"), "means nothing for a client, which does not listen: leave it out");
+        }
+        _ => {}
+    }
+    Some(SocketOptions {
+        no_delay: keys.no_delay.unwrap_or(default.no_delay),
+        reuse_addr: keys.reuse_addr.unwrap_or(default.reuse_addr),
+        reuse_port: keys.reuse_port.unwrap_or(default.reuse_port),
+        read_timeout: keys.read_timeout_ms.map(Duration::from_millis),
+        write_timeout: keys.write_timeout_ms.map(Duration::from_millis),
+        keep_alive: keys.keep_alive,
+        backlog: keys.backlog.map(|backlog| i32::try_from(backlog).unwrap_or(i32::MAX)),
+    })
 }

@@ -54,6 +54,13 @@ impl Set {
     pub fn set(&self, ports: &[u16]) {
         self.publisher.put(State::Ok(addr(ports)));
     }
+
+    /// Endpoints that want another Host than the client's.
+    pub fn set_with_authority(&self, ports: &[u16], authority: &str) {
+        let Addr::Bound { endpoints, .. } = addr(ports) else { return };
+        let meta = Arc::new(Meta::from([("authority".to_owned(), authority.into())]));
+        self.publisher.put(State::Ok(Addr::Bound { endpoints, meta }));
+    }
 }
 
 fn addr(ports: &[u16]) -> Addr {

@@ -17,6 +17,7 @@ use discovery::{Clusters, Surroundings};
 use naming::ConfiguredInterpreter;
 use proxy::admin::{Phase, Readiness, Reloaded, Reloads, RouterSource, Sources};
 use proxy::config::{Config, Problem};
+use proxy::settings::SocketOptions;
 use proxy::{Inherited, Running, Start, StartError, Stop};
 use serde_json::Value;
 use telemetry::export::Exporting;
@@ -160,7 +161,7 @@ impl Assembled {
         let (predecessor, mut offered) = predecessor(&options, path.as_ref()).await?;
         offered.extend(activated.into_iter().map(of_systemd).collect::<std::io::Result<Vec<_>>>()?);
         let admin_address = plan.config.admin.address;
-        let listener = take(&mut offered, &Purpose::Admin, admin_address, "admin.port")?;
+        let listener = take(&mut offered, &Purpose::Admin, admin_address, &plan.config.admin.socket, "admin.port")?;
         let bound = listener.local_addr()?;
         let readiness = Readiness::default();
         let reloader = tls::Reloader::default();
@@ -172,7 +173,7 @@ impl Assembled {
         let admin = Serving::start(listener, secured.clone(), proxy::admin::starting(readiness.clone()))?;
         let identifier = match plan.config.admin.identifier {
             Some(address) => {
-                let listener = take(&mut offered, &Purpose::Identifier, address, "admin.httpIdentifierPort")?;
+                let listener = take(&mut offered, &Purpose::Identifier, address, &plan.config.admin.socket, "admin.httpIdentifierPort")?;
                 let routes = proxy::admin::identifier(plan.config.settings.routers.clone());
                 Some(Serving::start(listener, secured.clone(), routes)?)
             }
@@ -516,7 +517,13 @@ fn inherited(offered: Offered) -> Inherited {
 }
 
 /// The socket for this purpose, inherited if there is one with that address, or new.
-fn take(offered: &mut Vec<Offered>, purpose: &Purpose, address: SocketAddr, key: &str) -> Result<TcpListener, Stopped> {
+fn take(
+    offered: &mut Vec<Offered>,
+    purpose: &Purpose,
+    address: SocketAddr,
+    options: &SocketOptions,
+    key: &str,
+) -> Result<TcpListener, Stopped> {
     let is_it = |offered: &Offered| match address.port() {
         0 => offered.purpose == *purpose,
         _ => offered.address == address,
@@ -524,7 +531,7 @@ fn take(offered: &mut Vec<Offered>, purpose: &Purpose, address: SocketAddr, key:
     let found = offered.iter().position(is_it).and_then(|index| offered.remove(index).sockets.pop());
     match found {
         Some(listener) => Ok(listener),
-        None => TcpListener::bind(address).map_err(|error| {
+        None => proxy::listener(address, options).map_err(|error| {
             Stopped::Refused(Problem { path: key.to_owned(), message: format!("cannot listen on {address}: {error}") })
         }),
     }
@@ -547,6 +554,11 @@ fn bind_failed(error: StartError, routers: &[proxy::settings::Router]) -> Stoppe
 pub(super) fn unbound(error: &StartError, routers: &[proxy::settings::Router]) -> Option<Problem> {
     let (router, address, source) = match error {
         StartError::Listen { router, address, source } => (router, address, source),
+        StartError::AccessLog { router, path, source } => {
+            let number = routers.iter().position(|other| other.label == *router).unwrap_or_default();
+            let message = format!("cannot write {}: {source}", path.display());
+            return Some(Problem { path: format!("routers[{number}].httpAccessLog"), message });
+        }
         StartError::Tls(error) => return Some(bad_section(error.clone())),
         _ => return None,
     };
