@@ -291,7 +291,8 @@ mod tests {
                 }
                 let plain = endpoints(&numbers);
                 let shared = plain.clone().sharing(&last);
-                prop_assert!(shared == plain && plain == shared);
+                prop_assert_eq!(&shared, &plain);
+                prop_assert_eq!(&plain, &shared);
                 prop_assert_eq!(shared.len(), numbers.len());
                 prop_assert!(shared.chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= MOST));
                 let (mut walked, mut way) = (as_map(&last), Differences::new(last.clone(), shared.clone()));

@@ -65,6 +65,7 @@ pub(crate) struct Parser {
 }
 
 /// What became of bytes.
+#[expect(clippy::large_enum_variant, reason = "handed on at once; a box would cost each request an allocation")]
 enum Taken {
     /// More are needed.
     Partial,

@@ -387,8 +387,7 @@ impl<'a> Exchange<'a> {
                             Ok(upstream) => upstream,
                             Err(failure) => {
                                 now = worker.now();
-                                let refused =
-                                    matches!(failure.kind, Kind::Connect | Kind::MarkedDown | Kind::Tls);
+                                let refused = matches!(failure.kind, Kind::Connect | Kind::MarkedDown | Kind::Tls);
                                 picked.release(if refused { Outcome::Failure } else { Outcome::Ignored }, now);
                                 if refused && self.has_time(now) {
                                     if connects < client.connect_requeues(now) {

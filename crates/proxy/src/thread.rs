@@ -114,10 +114,8 @@ async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceive
         return;
     }
     let routers = Rc::new(RefCell::new(served.routers.clone()));
-    let ticking = [
-        spawn_local(tick(worker.clone(), routers.clone())),
-        spawn_local(keep_house(worker.clone(), routers.clone())),
-    ];
+    let ticking =
+        [spawn_local(tick(worker.clone(), routers.clone())), spawn_local(keep_house(worker.clone(), routers.clone()))];
     let (grace, stop) = loop {
         match commands.recv().await {
             Some(Command::Apply(parts, done)) => {

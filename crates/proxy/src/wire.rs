@@ -263,15 +263,19 @@ impl Exchange<'_> {
             Some(Broken::TotalTimeout)
         } else if over(attempt_ends) {
             Some(Broken::AttemptTimeout)
-        } else if self.is_unwatched() && self.is_abandoned(upstream.life.sent) {
-            Some(Broken::ClientGone)
-        } else if self.connection.ended && self.watch.as_mut().is_none_or(|watch| watch.gives_up(now)) {
+        } else if self.is_gone(upstream, now) {
             Some(Broken::ClientGone)
         } else if self.watch.is_some() {
             self.stands_still(upstream, now)
         } else {
             None
         }
+    }
+
+    /// Nobody waits for the answer any more.
+    fn is_gone(&mut self, upstream: &Upstream, now: u64) -> bool {
+        let is_abandoned = self.is_unwatched() && self.is_abandoned(upstream.life.sent);
+        is_abandoned || self.connection.ended && self.watch.as_mut().is_none_or(|watch| watch.gives_up(now))
     }
 
     /// The side that this exchange waits for moved nothing for too long.

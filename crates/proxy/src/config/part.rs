@@ -71,21 +71,6 @@ impl Problems {
         result.map_err(|error| self.add(at, error.to_string())).ok()
     }
 
-    /// A key of the original that is there and not built.
-    pub(super) fn not_built(&mut self, at: &At, key: &str, given: Option<&Value>) {
-        if given.is_some() {
-            self.add(&at.key(key), "not supported yet");
-        }
-    }
-
-    /// A key of which only one value is built: the original's default, or what we do instead.
-    pub(super) fn only<T: PartialEq + serde::Serialize>(&mut self, at: &At, key: &str, given: Option<&T>, built: T) {
-        if let Some(given) = given.filter(|given| **given != built) {
-            let (given, built) = (shown(given), shown(&built));
-            self.add(&at.key(key), format!("`{given}` is not supported yet, only `{built}` is"));
-        }
-    }
-
     /// A number that must not be 0.
     pub(super) fn positive(&mut self, at: &At, key: &str, given: Option<u64>) {
         if given == Some(0) {

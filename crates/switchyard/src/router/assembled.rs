@@ -173,7 +173,13 @@ impl Assembled {
         let admin = Serving::start(listener, secured.clone(), proxy::admin::starting(readiness.clone()))?;
         let identifier = match plan.config.admin.identifier {
             Some(address) => {
-                let listener = take(&mut offered, &Purpose::Identifier, address, &plan.config.admin.socket, "admin.httpIdentifierPort")?;
+                let listener = take(
+                    &mut offered,
+                    &Purpose::Identifier,
+                    address,
+                    &plan.config.admin.socket,
+                    "admin.httpIdentifierPort",
+                )?;
                 let routes = proxy::admin::identifier(plan.config.settings.routers.clone());
                 Some(Serving::start(listener, secured.clone(), routes)?)
             }
