@@ -619,7 +619,7 @@ impl<'a> Exchange<'a> {
         Stop::Failure(match broken {
             Broken::ClientGone => return Stop::ClientGone,
             Broken::BadBody(error) => return Stop::BadBody(error.to_string()),
-            Broken::Closed { .. } => Failure::closed(&client.id, endpoint.address),
+            Broken::Closed { .. } | Broken::StoodStill => Failure::closed(&client.id, endpoint.address),
             Broken::Head(error) => Failure::response(error, &client.id, endpoint.address),
             Broken::Nacked { .. } => Failure::nacked(),
             Broken::AttemptTimeout => {

@@ -75,7 +75,7 @@ impl Drop for Forget {
 
 /// What servers, services, clients and clients of one service all count.
 pub(crate) struct Requests {
-    scope: Scope,
+    pub scope: Scope,
     pub requests: Counter,
     success: Counter,
     failures: Counter,

@@ -12,7 +12,7 @@ use naming::{Bound, BoundTree, Live, State};
 
 use crate::client::{Client, Known};
 use crate::failure::{Failure, Kind};
-use crate::metrics::Requests;
+use crate::metrics::{Requests, Scope};
 use crate::router::Router;
 use crate::service::Service;
 
@@ -111,6 +111,13 @@ impl Name {
             Ok(result) => result,
             Err(_) => Err(Failure::binding_timeout(limit, &self.service.name, connecting.as_deref())),
         }
+    }
+
+    /// Where its requests are counted at the clients that it goes to.
+    pub(crate) fn scopes_at_clients(&self) -> Vec<Scope> {
+        let mut leaves = Vec::new();
+        self.route.borrow().leaves(&mut leaves);
+        leaves.iter().map(|leaf| leaf.requests.scope.clone()).collect()
     }
 
     fn unbound(&self, router: &Router) -> Failure {

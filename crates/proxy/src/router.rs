@@ -230,11 +230,14 @@ impl Router {
         self.scope.below(&["client", id.show().trim_start_matches('/')])
     }
 
-    /// Drops a name, and its service's metrics with its last name.
+    /// Drops a name, and with its last name its service's metrics, those at clients included: a client lives on,
+    /// and a stranger may invent names for it.
     fn forget(&self, name: Option<Rc<Name>>) {
         let Some(name) = name else { return };
         let (service, scope) = (name.service.name.clone(), name.service.scope.clone());
+        let at_clients = name.scopes_at_clients();
         drop(name);
+        at_clients.iter().for_each(Scope::prune);
         let mut services = self.services.borrow_mut();
         if services.get(&service).is_some_and(|service| service.strong_count() == 0) {
             services.remove(&service);

@@ -81,6 +81,8 @@ pub(crate) enum Broken {
     },
     AttemptTimeout,
     TotalTimeout,
+    /// Its socket has a time limit, within which nothing moved.
+    StoodStill,
     /// Its body is no body.
     Body(BodyError),
     /// It must be held whole, and is too long.
@@ -291,7 +293,7 @@ impl Exchange<'_> {
         };
         let moved = self.moved(upstream);
         let over = self.watch.as_mut().is_some_and(|watch| watch.stands_still(waits, moved, now));
-        over.then(|| if waits == Waits::ClientSends { Broken::ClientGone } else { Broken::Closed { began: true } })
+        over.then(|| if waits == Waits::ClientSends { Broken::ClientGone } else { Broken::StoodStill })
     }
 
     /// All bytes that ever moved on both connections.

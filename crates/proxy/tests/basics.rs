@@ -111,3 +111,22 @@ fn retries_reuse_the_connection_and_spend_the_budget() {
         }
     });
 }
+
+#[test]
+fn names_that_left_the_cache_leave_no_series_behind() {
+    let world = backend("world");
+    let mut router = router(&format!("/svc => {}", inet(&world)));
+    router.binding_cache.paths = 3;
+    let proxy = Proxy::of(router, 1);
+    for n in 0..30 {
+        assert_eq!(proxy.get("/", &[("Host", &format!("name-{n}"))]).status, 200);
+    }
+    let snapshot = proxy.registry.snapshot();
+    let client = inet(&world);
+    let of = |prefix: &[&str]| snapshot.children(prefix);
+    let left = [of(&["rt", "http", "service"]), of(&["rt", "http", "client", &client[1..], "service"])];
+    for names in left {
+        assert!(names.len() <= 3 && names.contains(&"svc/name-29".to_owned()), "{names:?}");
+    }
+    assert_eq!(snapshot.counter(&["rt", "http", "client", &client[1..], "requests"]), 30, "totals stay");
+}

@@ -80,6 +80,12 @@ struct List {
     sockets: Vec<Entry>,
 }
 
+/// What a successor begins with; who only looks whether somebody waits says nothing.
+#[derive(Serialize, Deserialize)]
+struct AskingWord {
+    version: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct ReadyWord {
     ready: bool,
@@ -187,8 +193,14 @@ async fn serve(stream: tokio::net::UnixStream, events: &mpsc::Sender<Event>) {
 
 fn offer(mut stream: UnixStream, events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
     let peer = trusted(&stream)?;
-    tracing::info!(pid = peer, "somebody wants to take over");
     limit(&stream, STEP)?;
+    let word: AskingWord = match receive(&mut stream) {
+        Ok(word) => word,
+        // Somebody looked whether this router is here.
+        Err(error) if is_end(&error) => return Ok(()),
+        Err(error) => return Err(error.context("it did not say what it wants")),
+    };
+    tracing::info!(pid = peer, version = word.version, "somebody wants to take over");
     let (ask, asked) = oneshot::channel();
     let ending = "this router is ending itself";
     events.blocking_send(Event::Wanted(ask)).ok().context(ending)?;
@@ -234,6 +246,7 @@ pub fn take_over(path: &Path) -> anyhow::Result<Option<(Predecessor, Vec<Offered
     };
     let pid = trusted(&stream)?;
     limit(&stream, STEP)?;
+    send(&mut stream, &AskingWord { version: env!("CARGO_PKG_VERSION").to_owned() })?;
     let list: List = receive(&mut stream).context("no list of sockets came")?;
     let count = list.sockets.iter().fold(0usize, |sum, entry| sum.saturating_add(entry.count));
     ensure!(count <= MOST, "{count} sockets are too many");
@@ -290,6 +303,11 @@ fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> anyhow::Result<T> {
     let mut text = vec![0; length];
     stream.read_exact(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
+}
+
+/// Whether the other end closed where a message could begin.
+fn is_end(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 fn send_descriptors(stream: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
