@@ -323,6 +323,12 @@ impl Exchange<'_> {
                     Poll::Ready(Err(_)) => return Poll::Ready(Ended::ClientGone),
                     Poll::Pending => {
                         way.room = way.room.min(SLOW_BODY);
+                        // What is out already is not held for a slow client.
+                        if self.out.capacity() - (self.out.len() - self.sent) > SPARE_BYTES {
+                            self.out.drain(..self.sent);
+                            self.sent = 0;
+                            self.out.shrink_to_fit();
+                        }
                         return self.pending(upstream, context);
                     }
                 }

@@ -25,11 +25,11 @@ use crate::thread::Seat;
 /// One read takes at most this much, whatever the connection.
 pub(crate) const READ: usize = 128 * 1024;
 /// Of a body that is on its way so much is read at once: what the other side does not take must be kept.
-pub(crate) const BODY: usize = 64 * 1024;
+pub(crate) const BODY: usize = 32 * 1024;
 /// After so much of a body it is others' turn.
 pub(crate) const TURN: usize = 256 * 1024;
 /// An answer's head, and as much of its body.
-pub(crate) const ANSWER: usize = BODY + 4 * 1024;
+pub(crate) const ANSWER: usize = 68 * 1024;
 /// The same when the other side was found to be slow.
 pub(crate) const SLOW_BODY: usize = 16 * 1024;
 /// Output buffers kept for the next exchange, and the largest that is kept.

@@ -215,14 +215,24 @@ fn two_hundred_clients_that_do_not_read_ten_megabytes_cost_ten_mebibytes() {
         other => Err(other),
     });
     let during = router.settled();
-    // Then each reads a little, all the time.
-    let (began, mut most, mut bytes) = (Instant::now(), 0, vec![0; 20_000]);
+    // Then each reads a little, all the time. A kernel that has closed its window may take seconds to open it
+    // again, which is nobody's fault here.
+    slow.iter().for_each(|stream| stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap());
+    let (began, mut most, mut read, mut bytes) = (Instant::now(), 0, 0, vec![0; 20_000]);
     while began.elapsed() < length() {
         for mut stream in &slow {
-            assert!(stream.read(&mut bytes).unwrap() > 0);
+            match stream.read(&mut bytes) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                other => {
+                    let more = other.unwrap();
+                    assert!(more > 0, "cut after {read} bytes");
+                    read += more;
+                }
+            }
         }
         most = most.max(router.resident());
     }
+    assert!(read > slow.len() * bytes.len(), "{read} bytes in all");
     eprintln!("slow readers: {before} KiB before, {during} not reading, at most {most} reading slowly");
     assert!(during.max(most) < before + 10 * 1024, "{before} KiB before, then {during}, at most {most}");
     drop(slow);
