@@ -10,7 +10,7 @@
 //! rustls with ring: both build with a C compiler alone, also for musl, and in a few seconds. The provider is
 //! always named, so that no crate of the workspace decides for another.
 //!
-//! What this is not: it opens no sockets, except in [`listen`] and [`connect`] for those who have a tokio
+//! What this is not: it opens no sockets, except in [`listen`] for those who have a tokio
 //! runtime to themselves. The data plane drives [`Session`] from its own sockets.
 
 pub mod client;

@@ -30,7 +30,7 @@ struct Health {
     fails: bool,
 }
 
-/// What [`State`] tells.
+/// What an exporter tells.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
