@@ -386,7 +386,7 @@ impl Client {
         }
         match self.cluster.borrow().balancer.len() {
             0 | 1 => 0,
-            several => u32::try_from(3 * several).unwrap_or(u32::MAX).min(CONNECT_REQUEUES),
+            several => u32::try_from(8 * several).unwrap_or(u32::MAX).min(CONNECT_REQUEUES),
         }
     }
 
