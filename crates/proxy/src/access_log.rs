@@ -151,11 +151,19 @@ impl Lines {
 }
 
 impl Drop for Lines {
-    /// The worker ends: waiting is no harm any more.
+    /// The router is gone, perhaps by a reload: the worker goes on, and must not wait for a disk here either.
     fn drop(&mut self) {
         let batch = Batch { bytes: self.buffer.take(), lost: self.lost.take() };
         // A thread that is gone has said so.
-        let _ = self.sender.send(batch);
+        let Err(TrySendError::Full(batch)) = self.sender.try_send(batch) else { return };
+        let sender = self.sender.clone();
+        let waiting = std::thread::Builder::new().name("access-log-rest".to_owned()).spawn(move || {
+            // As above.
+            let _ = sender.send(batch);
+        });
+        if let Err(error) = waiting {
+            tracing::warn!(%error, "the last lines of an access log are lost");
+        }
     }
 }
 
