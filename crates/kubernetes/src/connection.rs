@@ -247,7 +247,19 @@ impl Cluster {
         within: Duration,
         send: impl AsyncFnOnce(kube::Client) -> Result<T, kube::Error>,
     ) -> Result<T, Error> {
-        let failed = |problem| Error { verb, resource: resource.shown().into(), namespace: namespace.into(), problem };
+        self.ask(verb, &resource.shown(), namespace, within, send).await
+    }
+
+    /// The same for a resource that is known by name only.
+    pub(crate) async fn ask<T>(
+        &self,
+        verb: &'static str,
+        resource: &str,
+        namespace: &str,
+        within: Duration,
+        send: impl AsyncFnOnce(kube::Client) -> Result<T, kube::Error>,
+    ) -> Result<T, Error> {
+        let failed = |problem| Error { verb, resource: resource.into(), namespace: namespace.into(), problem };
         let client = self.client().await.map_err(|why| failed(Problem::Transport(why)))?;
         let error = match tokio::time::timeout(within, send(client)).await {
             Ok(Ok(answer)) => return Ok(answer),

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 /// A request that failed.
 #[derive(Clone, Debug)]
 pub struct Error {
-    /// `list`, `watch`, `get`, `create`, `update`, `delete`: as in a role's rules.
+    /// `list`, `watch`, `get`, `create`, `update`, `patch`, `delete`: as in a role's rules.
     pub verb: &'static str,
     /// `endpointslices.discovery.k8s.io`: as in `kubectl auth can-i`.
     pub resource: Arc<str>,

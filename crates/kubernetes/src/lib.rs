@@ -1,5 +1,5 @@
-//! Kubernetes, as far as several crates need it: how a cluster is reached, and `Watch`, which lists
-//! a kind of object and follows it for ever.
+//! Kubernetes, as far as several crates need it: how a cluster is reached, `Watch`, which lists a kind of
+//! object and follows it for ever, and `Objects`, single requests for kinds that a manifest names.
 //!
 //! ```text
 //! Connection (keys of a document) ──▶ Clusters ──▶ Cluster (one client) ──▶ Watch ──▶ Event, Event, …
@@ -11,6 +11,7 @@
 
 mod connection;
 mod error;
+mod objects;
 mod report;
 mod watch;
 
@@ -18,6 +19,7 @@ pub use connection::{Cluster, Clusters, Connection, ConnectionError};
 pub use error::{Error, Problem};
 pub use k8s_openapi;
 pub use kube;
+pub use objects::{Dependents, Kind, Objects};
 pub use report::{Report, TOTALS, Totals};
 pub use watch::{AsMeta, Backoff, Event, List, Patience, Resource, Watch};
 

@@ -110,6 +110,8 @@ pub struct Watch {
     cluster: Cluster,
     resource: Resource,
     namespace: Arc<str>,
+    /// Empty: all.
+    labels: String,
     report: Arc<Report>,
 }
 
@@ -120,7 +122,13 @@ impl Watch {
     /// `namespace` is empty for all. Its report is among the cluster's from now on.
     pub fn new(cluster: &Cluster, resource: Resource, namespace: &str, report: &Arc<Report>) -> Watch {
         cluster.enlist(report);
-        Watch { cluster: cluster.clone(), resource, namespace: namespace.into(), report: report.clone() }
+        let (cluster, report) = (cluster.clone(), report.clone());
+        Watch { cluster, resource, namespace: namespace.into(), labels: String::new(), report }
+    }
+
+    /// Only objects with these labels, `app=web,tier!=test`.
+    pub fn selecting(self, labels: &str) -> Watch {
+        Watch { labels: labels.to_owned(), ..self }
     }
 
     fn error(&self, verb: &'static str, problem: Problem) -> Error {
@@ -163,6 +171,9 @@ impl Watch {
     async fn pages<K: Clone + DeserializeOwned>(&self) -> Result<List<K>, Error> {
         let request = Request::new(self.resource.path(&self.namespace));
         let mut parameters = ListParams::default().limit(PAGE);
+        if !self.labels.is_empty() {
+            parameters = parameters.labels(&self.labels);
+        }
         let mut items = Vec::new();
         loop {
             self.report.listed();
@@ -241,7 +252,10 @@ impl Watch {
     {
         let Patience { window, grace, .. } = *self.cluster.patience();
         let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX).max(1);
-        let parameters = WatchParams::default().timeout(seconds);
+        let mut parameters = WatchParams::default().timeout(seconds);
+        if !self.labels.is_empty() {
+            parameters = parameters.labels(&self.labels);
+        }
         let request = Request::new(self.resource.path(&self.namespace)).watch(&parameters, version);
         let request = request.map_err(kube::Error::BuildRequest);
         self.report.watched();

@@ -16,12 +16,18 @@ pub struct Config {
     pub port: u16,
     /// Directory of the journal and of clones.
     pub state: PathBuf,
-    /// Directory of process specs of the `process` target.
-    pub processes: PathBuf,
+    /// Directory of process specs; needed where a pipeline has the target `process`, as the next two.
+    #[serde(default)]
+    pub processes: Option<PathBuf>,
     /// Directory of the instances' log files.
-    pub logs: PathBuf,
+    #[serde(default)]
+    pub logs: Option<PathBuf>,
     /// `rootDir` of the control plane's `io.l5d.fs` namer, where versions are registered.
-    pub registrations: PathBuf,
+    #[serde(default)]
+    pub registrations: Option<PathBuf>,
+    /// Where the cluster of the target `kubernetes` is. Left out: the pod's own, or as KUBECONFIG says.
+    #[serde(default)]
+    pub kubernetes: Reach,
     /// `http://127.0.0.1:4180`
     pub control_plane: String,
     /// Where that is an `https://` address: whom to trust, and who we are. The URL's host is the name that
@@ -44,6 +50,35 @@ pub struct Config {
     /// Addresses of the other parts' pages, for the links at the top.
     #[serde(default)]
     pub links: Links,
+}
+
+impl Config {
+    /// One of the directories of the target `process`.
+    pub(crate) fn directory(&self, key: &str) -> Result<&PathBuf, String> {
+        let directory = match key {
+            "processes" => &self.processes,
+            "logs" => &self.logs,
+            _ => &self.registrations,
+        };
+        directory.as_ref().ok_or_else(|| format!("the pipeline server's document has no `{key}`"))
+    }
+}
+
+/// The keys that say where a cluster's API is, as namers and storage have them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reach {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub kubeconfig: Option<PathBuf>,
+    pub context: Option<String>,
+}
+
+impl Reach {
+    pub(crate) fn connection(&self) -> kubernetes::Connection {
+        let Reach { host, port, kubeconfig, context } = self.clone();
+        kubernetes::Connection { host, port, kubeconfig, context }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

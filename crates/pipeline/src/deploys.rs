@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::control::{Control, Trouble};
 use crate::effects;
@@ -47,7 +48,10 @@ pub(crate) struct Parts {
     pub files: Vec<File>,
     pub control: Control,
     pub journal: Journal,
-    pub supervisor: Supervisor,
+    /// Where a pipeline has the target `process`.
+    pub supervisor: Option<Supervisor>,
+    /// Where a pipeline has the target `kubernetes`.
+    pub cluster: Option<Cluster>,
 }
 
 #[derive(Debug)]
@@ -102,8 +106,15 @@ impl Deploys {
         &self.inner.parts.control
     }
 
-    pub fn supervisor(&self) -> &Supervisor {
-        &self.inner.parts.supervisor
+    /// `Err`: the document names no directory for processes.
+    pub fn supervisor(&self) -> Result<&Supervisor, String> {
+        let missing = "the pipeline server's document has no `processes`: it can run none";
+        self.inner.parts.supervisor.as_ref().ok_or_else(|| missing.to_owned())
+    }
+
+    pub fn cluster(&self) -> Result<&Cluster, String> {
+        let missing = "no pipeline of this server has the target `kubernetes`";
+        self.inner.parts.cluster.as_ref().ok_or_else(|| missing.to_owned())
     }
 
     pub fn runners(&self) -> &TaskTracker {

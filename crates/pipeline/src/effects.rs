@@ -4,14 +4,16 @@
 
 mod dtab;
 mod git;
+mod kubernetes;
 mod lease;
 mod process;
 mod proof;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollout::{Effect, Outcome};
+use rollout::{Effect, Event, Level, Outcome};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::deploys::Deploys;
@@ -20,7 +22,7 @@ use crate::slot::Slot;
 use crate::story::Story;
 
 pub(crate) use lease::{held, keep as keep_lease};
-pub(crate) use process::watch as watch_instances;
+pub(crate) use target::watch as watch_instances;
 
 /// What an effect works with.
 #[derive(Clone, Debug)]
@@ -49,11 +51,11 @@ pub(crate) async fn run(job: Job, effect: Effect) -> Ended {
             return Ended { outcome: done(dtab::inspect(&job).await), _hold: Some(hold) };
         }
         Effect::Write { expected, dst, fence } => dtab::write(&job, &expected, &dst, fence).await,
-        Effect::Start { version } => process::start(&job, &version).await,
+        Effect::Start { version } => target::start(&job, &version).await,
         Effect::Test { version } => proof::test(&job, &version).await,
         Effect::AwaitFleet { dtab } => dtab::await_fleet(&job, &dtab).await,
         Effect::Settle { unused } => dtab::settle(&job, &unused).await,
-        Effect::Remove { version } => process::remove(&job, &version).await,
+        Effect::Remove { version } => target::remove(&job, &version).await,
     };
     Ended { outcome: done(outcome), _hold: None }
 }
@@ -79,6 +81,13 @@ impl Job {
 
     fn entry(&self) -> &str {
         &self.story.deploy.plan.entry
+    }
+
+    /// A line of the deploy's log, while an effect is under way.
+    async fn remark(&self, level: Level, text: String) {
+        if let Err(problem) = self.slot.send(Event::Remark { level, text }).await {
+            tracing::debug!(deploy = self.story.id(), %problem, "a remark was not written");
+        }
     }
 
     fn owner(&self) -> String {

@@ -4,6 +4,7 @@
 //! or a fact of the deploy; what goes into a program's arguments is passed as it is, no shell sees it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,8 @@ fn default_clone_seconds() -> u64 {
 pub enum TargetConfig {
     /// Processes on this machine, supervised by the pipeline server, named by files of `io.l5d.fs`.
     Process(ProcessTarget),
+    /// Pods of a cluster, named by a Service of `io.l5d.k8s`.
+    Kubernetes(KubernetesTarget),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +116,58 @@ pub struct ReadyConfig {
 
 fn default_ready_seconds() -> u64 {
     30
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KubernetesTarget {
+    /// Where the objects are, `"{k8sNamespace}"`. The namespace itself is somebody else's.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// `spec.replicas` of the one workload; without it what the manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// What a version consists of: a workload, a Service that has the version's name, anything else.
+    pub manifests: Manifests,
+    #[serde(default)]
+    pub ready: PodsReadyConfig,
+    /// How long pods that the routers left may go on with requests in flight before they are deleted;
+    /// then they have their own grace period.
+    #[serde(default = "default_pods_drain_seconds")]
+    pub drain_seconds: u64,
+}
+
+/// Objects of a cluster. Placeholders stand in their texts; nothing is ever replaced in YAML.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a list of objects, or the path of a YAML file with them")]
+pub enum Manifests {
+    Objects(Vec<serde_json::Value>),
+    /// Beside the pipeline file; it is read with it, so that none of these is left afterwards.
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PodsReadyConfig {
+    /// From the first object to the last endpoint. Time without an answer of the API server does not count.
+    pub timeout_seconds: u64,
+    /// An image that cannot be had, or too few ready pods while a deploy rests on them, for this long is
+    /// reason enough to go back.
+    pub broken_seconds: u64,
+}
+
+impl Default for PodsReadyConfig {
+    fn default() -> PodsReadyConfig {
+        PodsReadyConfig { timeout_seconds: 300, broken_seconds: 30 }
+    }
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+fn default_pods_drain_seconds() -> u64 {
+    10
 }
 
 /// The stage after `deploy`: one request through the frontend that only the new version may answer.
@@ -172,11 +227,13 @@ pub struct Limits {
     pub fleet_seconds: u64,
     /// How long a step goes on trying when the control plane does not answer; a revert never stops trying.
     pub control_plane_seconds: u64,
+    /// The same for the API server of a cluster.
+    pub cluster_seconds: u64,
     pub lease_seconds: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { fleet_seconds: 30, control_plane_seconds: 60, lease_seconds: 60 }
+        Limits { fleet_seconds: 30, control_plane_seconds: 60, cluster_seconds: 300, lease_seconds: 60 }
     }
 }

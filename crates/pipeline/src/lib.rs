@@ -8,6 +8,7 @@
 //! Not here: the rules of a deploy (crate `rollout`, pure) and the routing (the control plane's).
 
 pub mod api;
+mod cluster;
 pub mod config;
 mod control;
 mod deploys;
@@ -16,9 +17,11 @@ mod entry;
 pub mod file;
 mod http;
 mod journal;
+mod manifests;
 mod pages;
 mod patience;
 mod plan;
+mod pods;
 mod problem;
 mod read;
 mod runner;
@@ -30,4 +33,4 @@ mod view;
 
 pub use config::{Config, ConfigError};
 pub use journal::JournalError;
-pub use server::{Server, StartError};
+pub use server::{Server, StartError, Surroundings};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rollout::{Gate, Plan, Share, Step};
 
-use crate::file::{File, GateConfig};
+use crate::file::{File, GateConfig, TargetConfig};
 use crate::template::{self, Values};
 
 /// What cannot become a plan, and where.
@@ -64,6 +64,15 @@ pub(crate) fn plan(file: &File, given: &BTreeMap<String, String>) -> Result<Plan
             message: format!("{namespace:?} is no namespace: use letters, digits, `-`, `_` and `.`"),
         });
     }
+    if let TargetConfig::Kubernetes(target) = &file.target {
+        let namespace = fill("target.namespace", &target.namespace)?;
+        if !kubernetes::is_name(&namespace) || namespace.len() > 63 || namespace.contains('.') {
+            return Err(PlanError {
+                path: "target.namespace".to_owned(),
+                message: format!("{namespace:?} is no namespace of a cluster: use lower-case letters, digits and `-`"),
+            });
+        }
+    }
     let entry = path("dtab.entry", fill("dtab.entry", &file.dtab.entry)?)?;
     let live = path("dtab.live", fill("dtab.live", &file.dtab.live)?)?;
     let marker = path("dtab.marker", fill("dtab.marker", &file.dtab.marker)?)?;
@@ -113,6 +122,10 @@ pub(crate) fn blame<'a>(file: &'a File, path: &'a str) -> &'a str {
         "dtab.entry" => &file.dtab.entry,
         "dtab.live" => &file.dtab.live,
         "dtab.marker" => &file.dtab.marker,
+        "target.namespace" => match &file.target {
+            TargetConfig::Kubernetes(target) => &target.namespace,
+            TargetConfig::Process(_) => return path,
+        },
         _ => return path,
     };
     template::names(text).ok().and_then(|names| names.first().copied()).unwrap_or(path)

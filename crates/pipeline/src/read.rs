@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use crate::config::{Config, ConfigError};
-use crate::file::{File, GateConfig, SourceConfig, TargetConfig};
-use crate::plan;
+use crate::file::{File, GateConfig, KubernetesTarget, Manifests, ProcessTarget, SourceConfig, TargetConfig};
 use crate::template::{self, TemplateError};
+use crate::{manifests, plan};
 
 /// Placeholders of a deploy; those of an instance come on top.
 const FACTS: &[&str] =
     &["service", "entry", "live", "marker", "namespace", "current", "new", "text", "frontend", "pipeline"];
 const INSTANCE: &[&str] = &["port", "address", "name", "switchyard"];
+/// Of a pod; the first is its IP alone.
+const POD: &[&str] = &["address", "name"];
 /// One instance per port, and a person who mistyped.
 const MOST_INSTANCES: u32 = 100;
 /// Shorter than this a slow renewal loses it; longer than a day no control plane grants it.
@@ -30,6 +32,15 @@ pub(crate) fn read_all(config: &Config) -> Result<Vec<File>, ConfigError> {
             }
         }
         plan::with_defaults(&file).map_err(|wrong| error(path, &wrong.path, wrong.message))?;
+        if matches!(file.target, TargetConfig::Process(_)) {
+            let keys =
+                [("processes", &config.processes), ("logs", &config.logs), ("registrations", &config.registrations)];
+            if let Some((key, _)) = keys.into_iter().find(|(_, directory)| directory.is_none()) {
+                let message =
+                    format!("missing: the pipeline {} has the target `process`, which needs this directory", file.name);
+                return Err(ConfigError { file: "pipeline server".to_owned(), path: key.to_owned(), message });
+            }
+        }
         files.push(file);
     }
     for (pipeline, defaults) in &config.defaults {
@@ -50,9 +61,27 @@ pub(crate) fn read_all(config: &Config) -> Result<Vec<File>, ConfigError> {
 
 fn read(path: &Path) -> Result<File, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| error(path, "", format!("cannot be read: {source}")))?;
-    let file = parse(&text).map_err(|(key, message)| error(path, &key, message))?;
+    let mut file = parse(&text).map_err(|(key, message)| error(path, &key, message))?;
+    if let TargetConfig::Kubernetes(target) = &mut file.target {
+        load(path, &mut target.manifests).map_err(|message| error(path, "target.manifests", message))?;
+    }
     check(&file).map_err(|(key, message)| error(path, &key, message))?;
     Ok(file)
+}
+
+/// A file of manifests becomes what is in it: a deploy goes on with what it was started with.
+fn load(pipeline: &Path, manifests: &mut Manifests) -> Result<(), String> {
+    let objects = match manifests {
+        Manifests::Objects(objects) => manifests::flat(std::mem::take(objects)),
+        Manifests::File(file) => {
+            let file = pipeline.parent().unwrap_or(Path::new(".")).join(file);
+            let failed = |error: String| format!("{}: {error}", file.display());
+            let text = std::fs::read_to_string(&file).map_err(|error| failed(format!("cannot be read: {error}")))?;
+            manifests::parse(&text).map_err(failed)?
+        }
+    };
+    *manifests = Manifests::Objects(objects);
+    Ok(())
 }
 
 fn error(file: &Path, path: &str, message: String) -> ConfigError {
@@ -101,22 +130,23 @@ fn check(file: &File) -> Result<(), Wrong> {
             return wrong(&path, format!("{name:?} stands here twice"));
         }
     }
-    let TargetConfig::Process(target) = &file.target;
+    let ready_seconds = match &file.target {
+        TargetConfig::Process(target) => {
+            check_process(target)?;
+            target.ready.timeout_seconds
+        }
+        TargetConfig::Kubernetes(target) => {
+            check_kubernetes(file, target)?;
+            target.ready.timeout_seconds
+        }
+    };
     let SourceConfig::Git { timeout_seconds, .. } = &file.source;
-    if !(1..=MOST_INSTANCES).contains(&target.instances) {
-        return wrong("target.instances", format!("{}: must be 1 to {MOST_INSTANCES}", target.instances));
-    }
-    if target.argv.first().is_none_or(String::is_empty) {
-        return wrong("target.argv", "name a program, and its arguments after it".to_owned());
-    }
-    if !target.ready.url.starts_with("http://") {
-        return wrong("target.ready.url", "must be a plain URL such as http://{address}/".to_owned());
-    }
     for (path, seconds) in [
         ("source.timeoutSeconds", *timeout_seconds),
-        ("target.ready.timeoutSeconds", target.ready.timeout_seconds),
+        ("target.ready.timeoutSeconds", ready_seconds),
         ("limits.fleetSeconds", file.limits.fleet_seconds),
         ("limits.controlPlaneSeconds", file.limits.control_plane_seconds),
+        ("limits.clusterSeconds", file.limits.cluster_seconds),
     ] {
         if seconds == 0 {
             return wrong(path, "0: must be at least one second".to_owned());
@@ -139,13 +169,59 @@ fn check(file: &File) -> Result<(), Wrong> {
     check_placeholders(file)
 }
 
+fn check_process(target: &ProcessTarget) -> Result<(), Wrong> {
+    let wrong = |path: &str, message: String| Err((path.to_owned(), message));
+    if !(1..=MOST_INSTANCES).contains(&target.instances) {
+        return wrong("target.instances", format!("{}: must be 1 to {MOST_INSTANCES}", target.instances));
+    }
+    if target.argv.first().is_none_or(String::is_empty) {
+        return wrong("target.argv", "name a program, and its arguments after it".to_owned());
+    }
+    if !target.ready.url.starts_with("http://") {
+        return wrong("target.ready.url", "must be a plain URL such as http://{address}/".to_owned());
+    }
+    Ok(())
+}
+
+fn check_kubernetes(file: &File, target: &KubernetesTarget) -> Result<(), Wrong> {
+    let wrong = |path: &str, message: String| Err((path.to_owned(), message));
+    let ends = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    if file.name.len() > 63 || !ends(&file.name) {
+        return wrong(
+            "name",
+            format!(
+                "{:?}: is a label of objects, so at most 63 characters, a letter or digit first and last",
+                file.name
+            ),
+        );
+    }
+    if target.replicas.is_some_and(|replicas| !(1..=MOST_INSTANCES).contains(&replicas)) {
+        return wrong("target.replicas", format!("must be 1 to {MOST_INSTANCES}"));
+    }
+    if target.ready.broken_seconds == 0 {
+        return wrong("target.ready.brokenSeconds", "0: must be at least one second".to_owned());
+    }
+    let Manifests::Objects(objects) = &target.manifests else {
+        return wrong("target.manifests", "the file was not read".to_owned());
+    };
+    let parameters = file.parameters.iter().map(|parameter| parameter.name.as_str());
+    let known: Vec<String> = parameters.chain(FACTS.iter().copied()).map(str::to_owned).collect();
+    let under = |path: String, message| (format!("target.manifests{path}"), message);
+    manifests::check(objects, &file.service, target.replicas, &known).map_err(|(path, message)| under(path, message))
+}
+
 fn check_placeholders(file: &File) -> Result<(), Wrong> {
     let parameters: Vec<&str> = file.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     let with = |more: &[&[&'static str]]| -> Vec<String> {
         parameters.iter().copied().chain(more.concat()).map(str::to_owned).collect()
     };
-    let (own, facts, instance) = (with(&[]), with(&[FACTS]), with(&[FACTS, INSTANCE]));
-    let TargetConfig::Process(target) = &file.target;
+    let of_target = match &file.target {
+        TargetConfig::Process(_) => INSTANCE,
+        TargetConfig::Kubernetes(_) => POD,
+    };
+    let (own, facts, instance) = (with(&[]), with(&[FACTS]), with(&[FACTS, of_target]));
     let SourceConfig::Git { repository, branch, file: source, .. } = &file.source;
     let mut texts: Vec<(String, &str, &[String])> = vec![
         ("dtab.namespace".to_owned(), &file.dtab.namespace, &own),
@@ -155,14 +231,19 @@ fn check_placeholders(file: &File) -> Result<(), Wrong> {
         ("source.repository".to_owned(), repository, &own),
         ("source.branch".to_owned(), branch, &own),
         ("source.file".to_owned(), source, &own),
-        ("target.ready.url".to_owned(), &target.ready.url, &instance),
         ("test.url".to_owned(), &file.test.url, &facts),
         ("test.proof".to_owned(), &file.test.proof, &instance),
     ];
-    texts.extend(target.argv.iter().enumerate().map(|(n, text)| (format!("target.argv[{n}]"), &**text, &*instance)));
-    texts.extend(
-        target.environment.iter().map(|(name, text)| (format!("target.environment.{name}"), &**text, &*instance)),
-    );
+    match &file.target {
+        TargetConfig::Process(ProcessTarget { argv, environment, ready, .. }) => {
+            texts.push(("target.ready.url".to_owned(), &ready.url, &instance));
+            texts.extend(argv.iter().enumerate().map(|(n, text)| (format!("target.argv[{n}]"), &**text, &*instance)));
+            let environment = environment.iter();
+            texts.extend(environment.map(|(name, text)| (format!("target.environment.{name}"), &**text, &*instance)));
+        }
+        // The manifests were looked through already.
+        TargetConfig::Kubernetes(target) => texts.push(("target.namespace".to_owned(), &target.namespace, &own)),
+    }
     let steps = file.steps.iter().enumerate().map(|(n, step)| (format!("steps[{n}].gate"), &step.gate));
     let gates: Vec<(String, &GateConfig)> = std::iter::once(("test.gate".to_owned(), &file.test.gate))
         .chain(steps)

@@ -12,6 +12,7 @@ use crate::control::chain;
 use crate::deploys::Deploys;
 use crate::effects::{self, Ended, Job};
 use crate::journal::{JournalError, Pen, Space};
+use crate::pods::Pods;
 use crate::problem::Problem;
 use crate::slot::{Command, Slot};
 use crate::story::{Step, now};
@@ -36,6 +37,8 @@ pub(crate) struct Runner {
     lease: Work<String>,
     /// Ends when the new version breaks.
     instances: Work<String>,
+    /// Pods of the deploy's cluster, followed until it is over.
+    _pods: Option<Arc<Pods>>,
     /// What happened and could not be written yet: nothing else happens before.
     unwritten: Option<Unwritten>,
     retry_at: Option<Instant>,
@@ -65,6 +68,8 @@ enum Refused {
 
 impl Runner {
     pub fn new(deploys: Deploys, slot: Arc<Slot>, pen: Pen, commands: mpsc::Receiver<Command>) -> Runner {
+        let namespace = slot.story().cluster_namespace();
+        let _pods = namespace.and_then(|namespace| Some(deploys.cluster().ok()?.pods(&namespace)));
         Runner {
             deploys,
             slot,
@@ -74,6 +79,7 @@ impl Runner {
             effect_of: None,
             lease: None,
             instances: None,
+            _pods,
             unwritten: None,
             retry_at: None,
             retry_pause: FIRST_RETRY,
@@ -161,8 +167,7 @@ impl Runner {
         }
         match deploy.facts.new.clone().filter(|_| deploy.rests_on_new()) {
             Some(new) if self.instances.is_none() => {
-                let watch = effects::watch_instances(self.deploys.clone(), new, job.story.instances());
-                self.instances = Some(Box::pin(watch));
+                self.instances = Some(Box::pin(effects::watch_instances(job.clone(), new)));
             }
             Some(_) => {}
             None => self.instances = None,

@@ -12,8 +12,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::Cluster;
+use crate::config::Reach;
 use crate::control::Control;
 use crate::deploys::{Deploys, Parts};
+use crate::file::TargetConfig;
 use crate::journal::{Journal, JournalError};
 use crate::{Config, ConfigError, http, read};
 
@@ -29,6 +32,14 @@ pub struct Server {
     serving: JoinHandle<()>,
     runners: CancellationToken,
     _lock: Flock<File>,
+}
+
+/// What the process around a server has.
+pub struct Surroundings {
+    /// This binary, for `{switchyard}` in a target's argv.
+    pub switchyard: PathBuf,
+    /// Reached as the environment says.
+    pub clusters: kubernetes::Clusters,
 }
 
 /// Why it cannot start.
@@ -50,8 +61,9 @@ pub enum StartError {
 
 impl Server {
     /// Reads the pipeline files, opens the journal, adopts the processes, takes up the deploys that
-    /// were in flight, and serves. `switchyard` is this binary, for `{switchyard}` in a target's argv.
-    pub async fn start(config: Config, switchyard: PathBuf) -> Result<Server, StartError> {
+    /// were in flight, and serves.
+    pub async fn start(config: Config, surroundings: Surroundings) -> Result<Server, StartError> {
+        let Surroundings { switchyard, clusters } = surroundings;
         let files = read::read_all(&config)?;
         let control = Control::new(&config.control_plane, config.control_plane_tls.as_ref());
         let control = control.map_err(|error| wrong(&error.key, error.message))?;
@@ -61,20 +73,37 @@ impl Server {
         if config.ports.is_some_and(|ports| ports.from == 0 || ports.from > ports.to) {
             return Err(wrong("ports", "must be a range such as {from: 7721, to: 7899}".to_owned()).into());
         }
-        for directory in [&config.state, &config.logs, &config.registrations] {
+        let directories = [Some(&config.state), config.logs.as_ref(), config.registrations.as_ref()];
+        for directory in directories.into_iter().flatten() {
             std::fs::create_dir_all(directory)
                 .map_err(|source| StartError::File { path: directory.clone(), source })?;
         }
         let lock = lock(&config.state)?;
         let identity = identity(&config.state)?;
         let (journal, stories) = Journal::open(&config.state.join("journal"))?;
+        let wants_cluster = |file: &crate::file::File| matches!(file.target, TargetConfig::Kubernetes(_));
+        let is_wanted = config.kubernetes != Reach::default()
+            || files.iter().any(wants_cluster)
+            || stories.iter().any(|story| !story.is_final() && wants_cluster(&story.head.file));
+        let cluster = match is_wanted {
+            true => {
+                let connected = clusters.get(&config.kubernetes.connection());
+                let connected =
+                    connected.map_err(|error| wrong(&format!("kubernetes.{}", error.key), error.message))?;
+                Some(Cluster::new(connected))
+            }
+            false => None,
+        };
         let address = SocketAddr::from((config.ip, config.port));
         let listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let supervisor = Supervisor::open(&config.processes).await?;
-        let deploys =
-            Deploys::new(Parts { address, config, switchyard, identity, files, control, journal, supervisor });
+        let supervisor = match &config.processes {
+            Some(directory) => Some(Supervisor::open(directory).await?),
+            None => None,
+        };
+        let parts = Parts { address, config, switchyard, identity, files, control, journal, supervisor, cluster };
+        let deploys = Deploys::new(parts);
         deploys.resume(stories)?;
         let stop = CancellationToken::new();
         let routes = http::routes(deploys.clone());
@@ -105,7 +134,9 @@ impl Server {
             self.serving.abort();
         }
         let leave = if self.deploys.config().processes_die_with_me { Leave::Stopped } else { Leave::Running };
-        self.deploys.supervisor().close(leave).await;
+        if let Ok(supervisor) = self.deploys.supervisor() {
+            supervisor.close(leave).await;
+        }
     }
 }
 

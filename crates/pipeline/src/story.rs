@@ -8,7 +8,8 @@ use rollout::{Note, State};
 use serde::{Deserialize, Serialize};
 
 use crate::api;
-use crate::file::{File, TargetConfig};
+use crate::file::{File, Manifests, TargetConfig};
+use crate::manifests;
 use crate::template::Values;
 
 /// What is fixed when a deploy is started. The pipeline file is kept as it was then.
@@ -126,9 +127,24 @@ impl Story {
         values
     }
 
-    pub fn instances(&self) -> u32 {
-        let TargetConfig::Process(target) = &self.head.file.target;
-        target.instances
+    /// The namespace of the cluster that it deploys into, if it does.
+    pub fn cluster_namespace(&self) -> Option<String> {
+        match &self.head.file.target {
+            TargetConfig::Process(_) => None,
+            // It was checked when the deploy was planned.
+            TargetConfig::Kubernetes(target) => self.values("").fill(&target.namespace).ok(),
+        }
+    }
+
+    /// How many there will be of the new version; `None`: as many as the cluster has nodes for.
+    pub fn instances(&self) -> Option<u32> {
+        match &self.head.file.target {
+            TargetConfig::Process(target) => Some(target.instances),
+            TargetConfig::Kubernetes(target) => match &target.manifests {
+                Manifests::Objects(objects) => manifests::replicas(objects, target.replicas),
+                Manifests::File(_) => None,
+            },
+        }
     }
 }
 

@@ -50,6 +50,25 @@ impl Values {
         })
     }
 
+    /// Fills a text in which the kubelet expands `$(NAME)`: a dollar of a value stays one.
+    pub fn fill_expanded(&self, template: &str) -> Result<String, TemplateError> {
+        let mut filled = String::new();
+        for piece in pieces(template)? {
+            match piece {
+                Piece::Text(text) => filled.push_str(text),
+                Piece::Value(name) => {
+                    // A single dollar before a value must not meet a parenthesis of it.
+                    let dollars = filled.chars().rev().take_while(|character| *character == '$').count();
+                    if dollars % 2 == 1 {
+                        filled.push('$');
+                    }
+                    filled.push_str(&self.get(name)?.replace('$', "$$"));
+                }
+            }
+        }
+        Ok(filled)
+    }
+
     /// Fills a command for a shell: a value is one word, or part of one, whatever is in it.
     pub fn fill_command(&self, template: &str) -> Result<String, TemplateError> {
         let mut filled = String::new();

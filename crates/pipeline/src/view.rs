@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rollout::{Share, StageState, State};
+use supervise::Supervisor;
 
 use crate::api;
 use crate::control::Control;
@@ -10,6 +11,7 @@ use crate::deploys::Deploys;
 use crate::entry::{self, Entry};
 use crate::file::{File, GateConfig, SourceConfig};
 use crate::plan;
+use crate::pods::Pod;
 use crate::slot::Slot;
 use crate::story::Story;
 
@@ -124,7 +126,10 @@ fn detail(story: &Story, stage: usize) -> Option<String> {
                 format!("{} of {}", values.fill(branch).ok()?, values.fill(repository).ok()?)
             }
         },
-        1 => format!("{} instances of {new}, without traffic", story.instances()),
+        1 => match story.instances() {
+            Some(count) => format!("{count} instances of {new}, without traffic"),
+            None => format!("an instance of {new} on each node, without traffic"),
+        },
         2 => format!("{} requests that only {new} may answer", file.test.requests),
         _ if stage == last => format!("{} => {}/{new}, then {current} is taken away", plan.entry, plan.live),
         _ => format!("{} => {}", plan.entry, plan.destination(stage - 3, &new, &current)?),
@@ -187,7 +192,14 @@ fn instances(deploys: &Deploys, story: &Story) -> Vec<api::Instance> {
     if story.is_final() {
         return Vec::new();
     }
-    let statuses = deploys.supervisor().statuses().into_iter();
+    if let Some(namespace) = story.cluster_namespace() {
+        let pods = deploys.cluster().ok().and_then(|cluster| cluster.followed(&namespace));
+        let Some(pods) = pods else { return Vec::new() };
+        let stale = pods.trouble().map(|why| format!("as it was last seen: {why}"));
+        let of = versions.into_iter().flatten().flat_map(|version| pods.of(version));
+        return of.map(|known| pod(known, stale.as_deref())).collect();
+    }
+    let statuses = deploys.supervisor().map(Supervisor::statuses).unwrap_or_default().into_iter();
     let shown = statuses.filter_map(|status| {
         let version = status.spec.group.filter(|group| versions.contains(&Some(group)))?;
         Some(api::Instance {
@@ -201,6 +213,22 @@ fn instances(deploys: &Deploys, story: &Story) -> Vec<api::Instance> {
         })
     });
     shown.collect()
+}
+
+/// A pod as the instance that it is.
+fn pod(pod: Pod, stale: Option<&str>) -> api::Instance {
+    let fault = pod.fault.map(|fault| fault.text);
+    let ending = pod.is_ending.then(|| "it is ending".to_owned());
+    let trouble = fault.or(ending).filter(|_| !pod.is_ready || pod.is_ending);
+    api::Instance {
+        name: pod.name,
+        version: pod.version,
+        address: pod.address.unwrap_or_default(),
+        pid: None,
+        ready: pod.is_ready && !pod.is_ending,
+        restarts: pod.restarts,
+        trouble: trouble.or_else(|| stale.map(str::to_owned)),
+    }
 }
 
 /// What a person does about a failed deploy.

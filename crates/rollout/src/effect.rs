@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::texts::Level;
+
 /// An effect with its number. Numbers only grow; an outcome counts for the outstanding number only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Numbered {
@@ -114,6 +116,11 @@ pub enum Event {
     /// Something the deploy rests on broke: instances of the new version, the lease, the journal's disk.
     Trouble {
         reason: String,
+    },
+    /// Whoever runs the outstanding effect has something to say about it. Changes nothing else.
+    Remark {
+        level: Level,
+        text: String,
     },
     /// Try again what failed.
     Retry,

@@ -245,6 +245,10 @@ impl Deploy {
                 }
                 Ok(())
             }
+            Event::Remark { level, text } => {
+                self.note(Kind::Log, level, None, text);
+                Ok(())
+            }
             Event::Retry => self.retry("trying again"),
             Event::Supersede { by } => self.supersede(by),
         }

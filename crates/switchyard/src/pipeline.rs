@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use pipeline::{Config, Server};
+use discovery::Clusters;
+use pipeline::{Config, Server, Surroundings};
 use tracing::info;
 
 use crate::document::{self, Source};
@@ -35,7 +36,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut ending = Ending::new()?;
     let executable = std::env::current_exe().context("cannot tell where this program is")?;
-    let server = Server::start(config, executable).await?;
+    let clusters = Clusters::new(crate::runtime::environment());
+    let server = Server::start(config, Surroundings { switchyard: executable, clusters }).await?;
     info!("serving the pipeline on {}", server.address());
     let systemd = Systemd::of_this_process();
     systemd.ready("Serving");
@@ -47,8 +49,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 fn absolute(mut config: Config, source: &Source) -> anyhow::Result<Config> {
     let base = std::path::absolute(std::env::current_dir()?.join(source.directory()))?;
-    let single = [&mut config.state, &mut config.processes, &mut config.logs, &mut config.registrations];
-    for path in single.into_iter().chain(&mut config.pipelines) {
+    let Config { state, processes, logs, registrations, kubernetes, pipelines, .. } = &mut config;
+    let optional = [processes, logs, registrations, &mut kubernetes.kubeconfig];
+    for path in std::iter::once(state).chain(optional.into_iter().flatten()).chain(pipelines) {
         *path = base.join(std::mem::take::<PathBuf>(path));
     }
     config.control_plane_tls = config.control_plane_tls.map(|tls| tls.absolute(&base));

@@ -7,7 +7,7 @@ use names::Dtab;
 use rollout::{Found, Outcome};
 use tokio::time::Instant;
 
-use super::{Job, process};
+use super::{Job, target};
 use crate::control::{Fleet, Put, Signed, Trouble};
 use crate::entry::{self, Entry};
 
@@ -44,11 +44,11 @@ pub(super) async fn inspect(job: &Job) -> Result<Outcome, String> {
     let is_version = |name: &String| rollout::number(service, name).is_some();
     let named: BTreeSet<String> =
         all.iter().flat_map(|(_, dtab, _)| entry::all_labels(dtab)).filter(is_version).collect();
-    let present: BTreeSet<String> = process::present(&job.deploys)?.into_iter().filter(is_version).collect();
+    let found = target::present(job).await?;
+    let present: BTreeSet<String> = found.versions.into_iter().filter(is_version).collect();
     let others = job.deploys.versions_in_flight(job.story.id());
-    let leftovers: Vec<String> = job
-        .deploys
-        .left_behind(service)
+    let left: BTreeSet<String> = job.deploys.left_behind(service).into_iter().chain(found.leftovers).collect();
+    let leftovers: Vec<String> = left
         .into_iter()
         .filter(|version| present.contains(version) && !named.contains(version) && !others.contains(version))
         .collect();

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rollout::Outcome;
-use supervise::{Ready, Spec, Status};
+use supervise::{Ready, Spec, Status, Supervisor};
 use tokio::time::Instant;
 
-use super::{Job, dtab};
+use super::Job;
+use super::target::Instance;
 use crate::deploys::Deploys;
-use crate::file::{ProcessTarget, TargetConfig};
+use crate::file::ProcessTarget;
 
 /// An instance that was started again this often within `CRASHES_WITHIN` does not work.
 const CRASHES: usize = 3;
@@ -25,8 +26,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Names of versions that run or are registered.
 pub(super) fn present(deploys: &Deploys) -> Result<BTreeSet<String>, String> {
     let mut present: BTreeSet<String> =
-        deploys.supervisor().statuses().into_iter().filter_map(|status| status.spec.group).collect();
-    let directory = &deploys.config().registrations;
+        deploys.supervisor()?.statuses().into_iter().filter_map(|status| status.spec.group).collect();
+    let directory = deploys.config().directory("registrations")?;
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
     for item in std::fs::read_dir(directory).map_err(failed)? {
         present.extend(item.map_err(failed)?.file_name().into_string());
@@ -36,7 +37,8 @@ pub(super) fn present(deploys: &Deploys) -> Result<BTreeSet<String>, String> {
 
 fn instances(deploys: &Deploys, version: &str) -> Vec<Status> {
     let of_version = |status: &Status| status.spec.group.as_deref() == Some(version);
-    deploys.supervisor().statuses().into_iter().filter(of_version).collect()
+    let all = deploys.supervisor().map(Supervisor::statuses).unwrap_or_default();
+    all.into_iter().filter(of_version).collect()
 }
 
 fn address(port: u16) -> String {
@@ -44,15 +46,17 @@ fn address(port: u16) -> String {
 }
 
 /// Addresses of the instances of a version.
-pub(super) fn addresses(deploys: &Deploys, version: &str) -> Vec<(String, u16)> {
-    let of = |status: Status| Some((status.spec.name, status.spec.port?));
+pub(super) fn addresses(deploys: &Deploys, version: &str) -> Vec<Instance> {
+    let of = |status: Status| {
+        let port = status.spec.port?;
+        Some(Instance { name: status.spec.name, address: address(port), port: Some(port) })
+    };
     instances(deploys, version).into_iter().filter_map(of).collect()
 }
 
 /// Starts all instances, waits until they are ready, registers them.
-pub(super) async fn start(job: &Job, version: &str) -> Result<Outcome, String> {
-    let TargetConfig::Process(target) = &job.story.head.file.target;
-    let supervisor = job.deploys.supervisor();
+pub(super) async fn start(job: &Job, target: &ProcessTarget, version: &str) -> Result<Outcome, String> {
+    let supervisor = job.deploys.supervisor()?;
     let mut names = Vec::new();
     for number in 1..=target.instances {
         let name = format!("{version}-{number}");
@@ -67,11 +71,12 @@ pub(super) async fn start(job: &Job, version: &str) -> Result<Outcome, String> {
     }
     ready(job, &names, Duration::from_secs(target.ready.timeout_seconds)).await?;
     let addresses = addresses(&job.deploys, version);
-    let lines: String = addresses.iter().map(|(_, port)| format!("127.0.0.1 {port}\n")).collect();
-    let directory = &job.deploys.config().registrations;
+    let ports = addresses.iter().filter_map(|instance| instance.port);
+    let lines: String = ports.map(|port| format!("127.0.0.1 {port}\n")).collect();
+    let directory = job.deploys.config().directory("registrations")?;
     register(directory, version, &lines)
         .map_err(|error| format!("cannot register {version} in {}: {error}", directory.display()))?;
-    let shown: Vec<String> = addresses.iter().map(|(_, port)| address(*port)).collect();
+    let shown: Vec<&str> = addresses.iter().map(|instance| instance.address.as_str()).collect();
     Ok(Outcome::Done { detail: format!("{version} is ready and registered: {}", shown.join(", ")) })
 }
 
@@ -92,7 +97,7 @@ fn spec(job: &Job, target: &ProcessTarget, version: &str, name: &str, port: u16)
         argv: target.argv.iter().map(fill).collect::<Result<_, _>>()?,
         env: environment.collect::<Result<BTreeMap<_, _>, String>>()?,
         cwd: None,
-        log: config.logs.join(format!("{name}.log")),
+        log: config.directory("logs")?.join(format!("{name}.log")),
         port: Some(port),
         ready: Ready::Http(fill(&target.ready.url)?),
         generation: 0,
@@ -103,7 +108,7 @@ fn spec(job: &Job, target: &ProcessTarget, version: &str, name: &str, port: u16)
 
 /// One that no spec has and nobody listens on.
 fn free_port(deploys: &Deploys) -> Result<u16, String> {
-    let taken: BTreeSet<u16> = deploys.supervisor().statuses().iter().filter_map(|status| status.spec.port).collect();
+    let taken: BTreeSet<u16> = deploys.supervisor()?.statuses().iter().filter_map(|status| status.spec.port).collect();
     let is_free = |port: u16| !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     match deploys.config().ports {
         Some(ports) => (ports.from..=ports.to)
@@ -117,7 +122,7 @@ fn free_port(deploys: &Deploys) -> Result<u16, String> {
 }
 
 async fn ready(job: &Job, names: &[String], limit: Duration) -> Result<(), String> {
-    let supervisor = job.deploys.supervisor();
+    let supervisor = job.deploys.supervisor()?;
     let deadline = Instant::now() + limit;
     let mut changes = supervisor.changes();
     loop {
@@ -193,19 +198,15 @@ fn unlink(path: &Path) -> Result<bool, String> {
     }
 }
 
-/// Looks once more that nothing names it, then unregisters, drains and stops.
-pub(super) async fn remove(job: &Job, version: &str) -> Result<Outcome, String> {
-    if let Some((entry, dst)) = dtab::user(job, version).await? {
-        return Ok(Outcome::StillUsed { entry, dst });
-    }
-    let directory = &job.deploys.config().registrations;
+/// Unregisters, drains and stops.
+pub(super) async fn remove(job: &Job, target: &ProcessTarget, version: &str) -> Result<Outcome, String> {
+    let directory = job.deploys.config().directory("registrations")?;
     unlink(&unfinished(directory, version))?;
     let was_registered = unlink(&directory.join(version))?;
     let statuses = instances(&job.deploys, version);
-    let TargetConfig::Process(target) = &job.story.head.file.target;
     let ports: BTreeSet<u16> = statuses.iter().filter_map(|status| status.spec.port).collect();
     drain(&ports, Duration::from_secs(target.drain_seconds)).await;
-    let supervisor = job.deploys.supervisor();
+    let supervisor = job.deploys.supervisor()?;
     let removals = statuses.iter().map(|status| supervisor.remove(&status.spec.name));
     for removed in futures_util::future::join_all(removals).await {
         removed.map_err(|error| crate::control::chain(&error))?;
@@ -251,11 +252,14 @@ struct Watched {
 }
 
 /// Watches the instances of a version while a deploy rests on them; says what broke.
-pub(crate) async fn watch(deploys: Deploys, version: String, wanted: u32) -> String {
-    let mut changes = deploys.supervisor().changes();
+pub(super) async fn watch(deploys: &Deploys, version: &str, wanted: u32) -> String {
+    let mut changes = match deploys.supervisor() {
+        Ok(supervisor) => supervisor.changes(),
+        Err(why) => return why,
+    };
     let mut watched: BTreeMap<String, Watched> = BTreeMap::new();
     loop {
-        let statuses = instances(&deploys, &version);
+        let statuses = instances(deploys, version);
         if statuses.len() < wanted as usize {
             return format!("only {} of {wanted} instances of {version} are left", statuses.len());
         }

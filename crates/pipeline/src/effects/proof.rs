@@ -9,7 +9,7 @@ use std::time::Duration;
 use rollout::Outcome;
 use tokio::time::Instant;
 
-use super::{Job, process};
+use super::{Job, target};
 use crate::control::chain;
 
 /// From the registration until every router has heard of it.
@@ -29,9 +29,9 @@ pub(super) async fn test(job: &Job, version: &str) -> Result<Outcome, String> {
     let fill = |error: crate::template::TemplateError| error.to_string();
     let url = values.fill(&test.url).map_err(fill)?;
     let mut proofs = BTreeMap::new();
-    for (name, port) in process::addresses(&job.deploys, version) {
-        let address = format!("127.0.0.1:{port}");
-        let more = [("address", address.as_str()), ("port", &port.to_string()), ("name", &name)];
+    for target::Instance { name, address, port } in target::instances(job, version).await? {
+        let port = port.map(|port| port.to_string()).unwrap_or_default();
+        let more = [("address", address.as_str()), ("port", &port), ("name", &name)];
         // The names that only argv has are known here too, so that one proof fits all texts.
         let values = values.with(&more).with(&[("switchyard", &job.deploys.switchyard().display().to_string())]);
         proofs.insert(values.fill(&test.proof).map_err(fill)?, address);

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use names::{Dtab, NameTree, Path as Name};
 
 use super::control::FakeControl;
+use super::node::Node;
 
 #[derive(Clone)]
 struct Frontend {
     control: FakeControl,
     registrations: PathBuf,
+    node: Option<Node>,
 }
 
 /// What a name comes to.
@@ -23,11 +25,12 @@ enum Bound {
     Addresses(Vec<String>),
 }
 
-pub fn start(control: FakeControl, registrations: &Path) -> String {
+/// With `node`, `/#/io.l5d.k8s/NAMESPACE/http/SERVICE` are its endpoints.
+pub fn start(control: FakeControl, registrations: &Path, node: Option<Node>) -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let frontend = Frontend { control, registrations: registrations.to_owned() };
+    let frontend = Frontend { control, registrations: registrations.to_owned(), node };
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -51,6 +54,12 @@ async fn answer(State(frontend): State<Frontend>, headers: HeaderMap) -> (Status
     for turn in 0..addresses.len() {
         // Refused connections are tried elsewhere, as a router does.
         let address = &addresses[(first + turn) % addresses.len()];
+        if let Some(node) = &frontend.node {
+            match node.answer(address) {
+                Some(text) => return (StatusCode::OK, format!("Hello (frontend) {text}!")),
+                None => continue,
+            }
+        }
         let client = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls::client::nobody());
         let client = client.build().unwrap();
         if let Ok(response) = client.get(format!("http://{address}/")).send().await {
@@ -73,6 +82,10 @@ impl Frontend {
                 Ok(text) => Bound::Addresses(text.lines().map(|line| line.replace(' ', ":")).collect()),
                 Err(_) => Bound::Neg,
             };
+        }
+        if let (Some(rest), Some(node)) = (shown.strip_prefix("/#/io.l5d.k8s/"), &self.node) {
+            let service = rest.rsplit('/').next().unwrap();
+            return node.endpoints(service).map_or(Bound::Neg, Bound::Addresses);
         }
         self.tree(dtab, &dtab.lookup(name), depth)
     }

@@ -6,6 +6,8 @@
 pub mod control;
 pub mod frontend;
 pub mod instance;
+pub mod node;
+pub mod yard;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,9 +39,9 @@ impl World {
         let registrations = directory.path().join("disco");
         std::fs::create_dir(&registrations).unwrap();
         let control = FakeControl::start(NAMESPACE);
-        let frontend = frontend::start(control.clone(), &registrations);
+        let frontend = frontend::start(control.clone(), &registrations, None);
         let world = World { directory, control, frontend, pipeline: PIPELINE.to_owned() };
-        world.make_repository();
+        make_repository(&world.path("repo"));
         world.seed();
         world
     }
@@ -48,19 +50,9 @@ impl World {
         self.directory.path().join(name)
     }
 
-    fn make_repository(&self) {
-        let repository = self.path("repo");
-        std::fs::create_dir(&repository).unwrap();
-        git(&repository, &["init", "--quiet", "--initial-branch=master"]);
-        self.commit("second");
-    }
-
     /// Commits a new text.
     pub fn commit(&self, text: &str) {
-        let repository = self.path("repo");
-        std::fs::write(repository.join("world.txt"), text).unwrap();
-        git(&repository, &["add", "."]);
-        git(&repository, &["commit", "--quiet", "--message", "A new text"]);
+        commit(&self.path("repo"), text);
     }
 
     /// world-v1, as if an earlier deploy had made it.
@@ -109,12 +101,7 @@ impl World {
     }
 
     pub fn server_with(&self, config: &Value) -> Server {
-        let mut command = Command::new(this());
-        command.args(["--exact", "server", "--nocapture"]).env("SERVER_CONFIG", config.to_string());
-        let process = Process::start(&mut command);
-        let line = process.line("serving on ", LIMIT);
-        let url = format!("http://{}", line.rsplit(' ').next().unwrap());
-        Server { process, url }
+        start_server(config)
     }
 
     /// The right side of `/host/world`.
@@ -258,9 +245,11 @@ impl Server {
 pub fn serve() {
     let Ok(config) = std::env::var("SERVER_CONFIG") else { return };
     let config = serde_json::from_str(&config).unwrap();
+    let surroundings =
+        pipeline::Surroundings { switchyard: this(), clusters: kubernetes::Clusters::new(std::env::vars()) };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-        let server = match pipeline::Server::start(config, this()).await {
+        let server = match pipeline::Server::start(config, surroundings).await {
             Ok(server) => server,
             Err(error) => {
                 println!("refused: {error}");
@@ -280,6 +269,29 @@ pub fn this() -> PathBuf {
 
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A repository whose text is `second`.
+pub fn make_repository(repository: &Path) {
+    std::fs::create_dir(repository).unwrap();
+    git(repository, &["init", "--quiet", "--initial-branch=master"]);
+    commit(repository, "second");
+}
+
+pub fn commit(repository: &Path, text: &str) {
+    std::fs::write(repository.join("world.txt"), text).unwrap();
+    git(repository, &["add", "."]);
+    git(repository, &["commit", "--quiet", "--message", "A new text"]);
+}
+
+/// A pipeline server with this document.
+pub fn start_server(config: &Value) -> Server {
+    let mut command = Command::new(this());
+    command.args(["--exact", "server", "--nocapture"]).env("SERVER_CONFIG", config.to_string());
+    let process = Process::start(&mut command);
+    let line = process.line("serving on ", LIMIT);
+    let url = format!("http://{}", line.rsplit(' ').next().unwrap());
+    Server { process, url }
 }
 
 fn git(directory: &Path, arguments: &[&str]) {
