@@ -36,6 +36,20 @@ pub(crate) fn router(control: Control) -> Router {
     Router::new().fallback(answer).with_state(control)
 }
 
+/// What routers need: the reading part, and following.
+pub(crate) fn resolving_router(control: Control) -> Router {
+    Router::new().fallback(resolve_only).with_state(control)
+}
+
+async fn resolve_only(State(control): State<Control>, request: Request<Body>) -> Response {
+    let follows = request.uri().path().starts_with("/api/1/follow/");
+    if !follows && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let text = "nothing is written here: use the port of the interface io.l5d.httpController";
+        return json_error(http::StatusCode::FORBIDDEN, text);
+    }
+    answer(State(control), request).await
+}
+
 /// The reading part, for the admin server.
 pub(crate) async fn read_only(State(context): State<Control>, request: Request<Body>) -> Response {
     answer(State(context), request).await

@@ -34,10 +34,12 @@ use tokio::sync::mpsc;
 use book::{Book, Request};
 use connection::Dst;
 
-pub use config::{Config, Retry};
+pub use config::{Config, Kind, Retry};
 pub use identity::{Farewell, Identity};
+pub use original::{Mesh, Namerd};
 
 mod identity;
+mod original;
 
 /// The interpreter. Dropping it, and everything that was bound by it, ends its stream with a goodbye.
 pub struct Client {

@@ -16,7 +16,7 @@ use serde_json::Value;
 pub use self::admin::Admin;
 pub(crate) use self::admin::CATEGORIES;
 pub(crate) use interface::bad_section;
-pub use interface::{Interface, SocketOptions};
+pub use interface::{Interface, Kind, SocketOptions};
 pub(crate) use storage::OpenError;
 pub use storage::Storage;
 
@@ -26,7 +26,7 @@ pub struct Config {
     pub admin: Admin,
     pub storage: Storage,
     pub namers: Vec<NamerConfig>,
-    /// At least one; each is an `io.l5d.httpController`.
+    /// At least one.
     pub interfaces: Vec<Interface>,
     /// Where metrics are shown in Prometheus' format.
     pub prometheus: Vec<Prometheus>,

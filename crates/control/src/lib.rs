@@ -24,7 +24,7 @@ mod spaces;
 mod time;
 
 pub use admin::Levels;
-pub use config::{Admin, Config, Interface, Prometheus, SocketOptions, Storage};
+pub use config::{Admin, Config, Interface, Kind, Prometheus, SocketOptions, Storage};
 pub use control::Control;
 pub use fleet::FORGOTTEN_AFTER;
 pub use server::{Server, StartError};

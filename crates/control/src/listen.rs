@@ -3,6 +3,8 @@
 //! Connections are bounded in number, heads in time; on shutdown each connection ends after the answer
 //! that is under way.
 
+mod foreign;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
@@ -14,6 +16,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::config::SocketOptions;
+
+pub(crate) use foreign::Door;
 
 /// Who is at the other end of the connection; in each request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -45,15 +49,18 @@ pub(crate) struct Listener {
     pub(crate) listener: TcpListener,
     pub(crate) options: SocketOptions,
     pub(crate) tls: Option<tls::server::Live>,
+    /// Looks at what comes in, where it may be another protocol than HTTP.
+    pub(crate) door: Option<Door>,
 }
 
 /// Serves until `closing`; connections are tasks of `tracker`.
 pub(crate) async fn serve(
-    Listener { listener, options, tls }: Listener,
+    Listener { listener, options, tls, door }: Listener,
     router: Router,
     closing: CancellationToken,
     tracker: TaskTracker,
 ) {
+    let door = door.map(Arc::new);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -67,14 +74,23 @@ pub(crate) async fn serve(
                     tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
                 }
                 let (router, closing, tls) = (router.clone(), closing.clone(), tls.clone());
+                // A TLS port is guarded by its handshake, which knows no other protocol than HTTP/1.1.
+                let door = door.clone().filter(|_| tls.is_none());
                 tracker.spawn(async move {
+                    let admitted = async {
+                        let stream = match &door {
+                            Some(door) => door.admit(stream).await?,
+                            None => stream,
+                        };
+                        tls::listen::accept(stream, tls.as_ref()).await
+                    };
                     let accepted = tokio::select! {
-                        accepted = tls::listen::accept(stream, tls.as_ref()) => accepted,
+                        accepted = admitted => accepted,
                         () = closing.cancelled() => return,
                     };
                     match accepted {
                         Ok(stream) => connection(stream, Peer(peer), router, closing).await,
-                        Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
+                        Err(error) => tracing::debug!(%peer, %error, "a connection was not accepted"),
                     }
                     drop(place);
                 });

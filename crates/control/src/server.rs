@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Control, Levels, admin, api,
-    config::{Config, Interface, OpenError, bad_section},
+    config::{Config, Kind, OpenError, bad_section},
     control::Inner,
     fleet::Fleet,
     listen,
@@ -96,17 +96,27 @@ impl Server {
         for (listener, interface, tls) in listeners {
             let address = local(&listener, interface.address);
             interfaces.push(address);
-            let router = api::router(control.clone());
-            let listener = listen::Listener { listener, options: interface.socket_options, tls };
+            let router = match interface.kind {
+                Kind::HttpController => api::router(control.clone()),
+                Kind::Thrift | Kind::Mesh => {
+                    tracing::warn!(
+                        "{} on {address} speaks HTTP: routers of this program may use it, a Linkerd is refused",
+                        interface.kind.name()
+                    );
+                    api::resolving_router(control.clone())
+                }
+            };
+            let door = listen::Door::of(interface.kind);
+            let listener = listen::Listener { listener, options: interface.socket_options, tls, door };
             tasks.spawn(listen::serve(listener, router, closing.clone(), tasks.clone()));
-            tracing::info!("serving {} on {address}", Interface::KIND);
+            tracing::info!("serving {} on {address}", interface.kind.name());
         }
         let (asked, shutdown) = mpsc::channel(1);
         let admin = local(&admin_listener, config.admin.address());
         let grace = config.admin.shutdown_grace();
         let options = config.admin.socket_options.clone();
         let router = admin::router(control.clone(), config, levels, asked)?;
-        let listener = listen::Listener { listener: admin_listener, options, tls: admin_tls };
+        let listener = listen::Listener { listener: admin_listener, options, tls: admin_tls, door: None };
         tasks.spawn(listen::serve(listener, router, closing.clone(), tasks.clone()));
         tracing::info!("serving admin on {admin}");
         let keep = control.inner.fleet.clone().run(control.inner.store.clone());

@@ -227,10 +227,6 @@ pub enum InterpreterConfig {
     Default(DefaultConfig),
     #[serde(rename = "io.l5d.fs")]
     Fs(dtab_file::Config),
-    #[serde(rename = "io.l5d.namerd")]
-    NamerdThrift(NotBuilt),
-    #[serde(rename = "io.l5d.mesh")]
-    Mesh(NotBuilt),
     #[serde(rename = "io.l5d.k8s.configMap")]
     ConfigMap(NotBuilt),
     #[serde(rename = "io.l5d.consul.interpreter")]
@@ -261,8 +257,6 @@ impl InterpreterConfig {
         match self {
             InterpreterConfig::Default(_) => "default",
             InterpreterConfig::Fs(_) => "io.l5d.fs",
-            InterpreterConfig::NamerdThrift(_) => "io.l5d.namerd",
-            InterpreterConfig::Mesh(_) => "io.l5d.mesh",
             InterpreterConfig::ConfigMap(_) => "io.l5d.k8s.configMap",
             InterpreterConfig::Consul(_) => "io.l5d.consul.interpreter",
             InterpreterConfig::Istio(_) => "io.l5d.k8s.istio",

@@ -36,14 +36,32 @@ pub struct ConnectionError {
 /// What the keys come to in this process's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Source {
-    Plain { host: String, port: u16 },
-    Files { files: Vec<PathBuf>, context: Option<String> },
-    InCluster { host: String, port: u16, directory: PathBuf },
+    /// `pod`: where we are one, and the address is a sidecar's.
+    Plain {
+        host: String,
+        port: u16,
+        pod: Option<Pod>,
+    },
+    Files {
+        files: Vec<PathBuf>,
+        context: Option<String>,
+    },
+    InCluster(Pod),
+}
+
+/// The API server as a pod finds it, and the directory of its service account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pod {
+    host: String,
+    port: u16,
+    directory: PathBuf,
 }
 
 /// Where a pod finds its service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// As old documents name the `kubectl proxy` in the same pod.
+const SIDECAR: (&[&str], u16) = (&["localhost", "127.0.0.1", "::1"], 8001);
 
 /// The clusters that a process is connected to, one client each. Cheap to clone.
 #[derive(Clone)]
@@ -138,9 +156,15 @@ impl Clusters {
 
     fn source(&self, connection: &Connection) -> Result<Source, ConnectionError> {
         let Connection { host, port, kubeconfig, context } = connection;
-        let plain = || Source::Plain {
-            host: host.clone().unwrap_or_else(|| "localhost".to_owned()),
-            port: port.unwrap_or(8001),
+        let pod = self.variable("KUBERNETES_SERVICE_HOST").map(|host| Pod {
+            host: host.to_owned(),
+            port: self.variable("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).unwrap_or(443),
+            directory: self.inner.service_account.clone(),
+        });
+        let plain = |pod: Option<Pod>| {
+            let (host, port) = (host.clone().unwrap_or_else(|| "localhost".to_owned()), port.unwrap_or(SIDECAR.1));
+            let is_sidecar = SIDECAR.0.contains(&host.as_str()) && port == SIDECAR.1;
+            Source::Plain { host, port, pod: pod.filter(|_| is_sidecar) }
         };
         let wants_file = kubeconfig.is_some() || context.is_some();
         if host.is_some() || port.is_some() {
@@ -149,12 +173,10 @@ impl Clusters {
                                leave one of the two out";
                 return Err(ConnectionError { key: "host", message: message.to_owned() });
             }
-            return Ok(plain());
+            return Ok(plain(pod));
         }
-        if let Some(host) = self.variable("KUBERNETES_SERVICE_HOST").filter(|_| !wants_file) {
-            let port = self.variable("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).unwrap_or(443);
-            let directory = self.inner.service_account.clone();
-            return Ok(Source::InCluster { host: host.to_owned(), port, directory });
+        if let Some(pod) = pod.filter(|_| !wants_file) {
+            return Ok(Source::InCluster(pod));
         }
         let files = match (kubeconfig, self.variable("KUBECONFIG")) {
             (Some(file), _) => vec![file.clone()],
@@ -163,7 +185,7 @@ impl Clusters {
                 let home = self.variable("HOME").unwrap_or("/");
                 vec![Path::new(home).join(".kube/config")]
             }
-            (None, None) => return Ok(plain()),
+            (None, None) => return Ok(plain(None)),
         };
         Ok(Source::Files { files, context: context.clone() })
     }
@@ -195,13 +217,13 @@ impl Cluster {
     /// `localhost:8001`, the files, or `the pod's service account`: for people.
     pub fn shown(&self) -> String {
         match &self.inner.source {
-            Source::Plain { host, port } => format!("{host}:{port}"),
+            Source::Plain { host, port, .. } => format!("{host}:{port}"),
             Source::Files { files, context } => {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
                 let context = context.as_ref().map(|context| format!(" (context {context})")).unwrap_or_default();
                 format!("{}{context}", files.join(":"))
             }
-            Source::InCluster { host, port, .. } => format!("{host}:{port} by the pod's service account"),
+            Source::InCluster(Pod { host, port, .. }) => format!("{host}:{port} by the pod's service account"),
         }
     }
 
@@ -283,32 +305,59 @@ impl Cluster {
             Source::Plain { .. } => {
                 " (`host` and `port` name a kubectl proxy; in a pod without one leave both out, and the service account is used)"
             }
-            Source::Files { .. } | Source::InCluster { .. } => "",
+            Source::Files { .. } | Source::InCluster(_) => "",
         }
     }
 
     async fn config(&self) -> Result<kube::Config, String> {
         match &self.inner.source {
-            Source::Plain { host, port } => Ok(kube::Config::new(uri("http", host, *port)?)),
+            Source::Plain { host, port, pod } => match pod {
+                Some(pod) if pod.has_account() && is_refused(host, *port).await => {
+                    tracing::warn!(
+                        "nobody listens on {host}:{port}, where `kubectl proxy` would: using the pod's service account"
+                    );
+                    pod.config()
+                }
+                _ => Ok(kube::Config::new(uri("http", host, *port)?)),
+            },
             Source::Files { files, context } => {
                 let options = KubeConfigOptions { context: context.clone(), cluster: None, user: None };
                 let made = kube::Config::from_custom_kubeconfig(merged(files)?, &options).await;
                 made.map_err(|error| format!("the kubeconfig cannot be used: {error}"))
             }
-            Source::InCluster { host, port, directory } => {
-                let (token, authority) = (directory.join("token"), directory.join("ca.crt"));
-                for file in [&token, &authority] {
-                    std::fs::metadata(file).map_err(|error| {
-                        format!("the pod has no service account: cannot read {}: {error}", file.display())
-                    })?;
-                }
-                let mut config = kube::Config::new(uri("https", host, *port)?);
-                // Both files are read again while the client lives, so that their rotation is followed.
-                config.root_cert_file = Some(authority);
-                config.auth_info.token_file = Some(token.display().to_string());
-                Ok(config)
-            }
+            Source::InCluster(pod) => pod.config(),
         }
+    }
+}
+
+impl Pod {
+    fn files(&self) -> [PathBuf; 2] {
+        ["token", "ca.crt"].map(|name| self.directory.join(name))
+    }
+
+    fn has_account(&self) -> bool {
+        self.files().iter().all(|file| file.exists())
+    }
+
+    fn config(&self) -> Result<kube::Config, String> {
+        let [token, authority] = self.files();
+        for file in [&token, &authority] {
+            std::fs::metadata(file)
+                .map_err(|error| format!("the pod has no service account: cannot read {}: {error}", file.display()))?;
+        }
+        let mut config = kube::Config::new(uri("https", &self.host, self.port)?);
+        // Both files are read again while the client lives, so that their rotation is followed.
+        config.root_cert_file = Some(authority);
+        config.auth_info.token_file = Some(token.display().to_string());
+        Ok(config)
+    }
+}
+
+/// Whether nobody listens there. A proxy that is there is used, whatever it answers.
+async fn is_refused(host: &str, port: u16) -> bool {
+    match tokio::time::timeout(CONNECT_WITHIN, tokio::net::TcpStream::connect((host, port))).await {
+        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        Ok(Ok(_)) | Err(_) => false,
     }
 }
 
@@ -331,9 +380,11 @@ mod tests {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let clusters = Clusters::new(environment);
         let found = match clusters.source(&connection) {
-            Ok(Source::Plain { host, port }) => format!("plain {host} {port}"),
+            Ok(Source::Plain { host, port, pod }) => {
+                format!("plain {host} {port}{}", if pod.is_some() { " or the pod" } else { "" })
+            }
             Ok(Source::Files { files, context }) => format!("files {files:?} {context:?}"),
-            Ok(Source::InCluster { host, port, .. }) => format!("pod {host} {port}"),
+            Ok(Source::InCluster(Pod { host, port, .. })) => format!("pod {host} {port}"),
             Err(error) => format!("{}: {error}", error.key),
         };
         assert_eq!(found, expected, "{connection:?}");
@@ -348,6 +399,9 @@ mod tests {
         check(&[], Connection::default(), "plain localhost 8001");
         check(&pod, host("api"), "plain api 8001");
         check(&pod, Connection { port: Some(1), ..Connection::default() }, "plain localhost 1");
+        check(&pod, host("localhost"), "plain localhost 8001 or the pod");
+        check(&pod, Connection { port: Some(8001), ..host("127.0.0.1") }, "plain 127.0.0.1 8001 or the pod");
+        check(&[], host("localhost"), "plain localhost 8001");
         check(&pod, Connection::default(), "pod 10.96.0.1 6443");
         check(&pod[..1], Connection::default(), "pod 10.96.0.1 443");
         check(&pod[2..], Connection::default(), "files [\"a\", \"b\"] None");

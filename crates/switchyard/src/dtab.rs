@@ -60,6 +60,8 @@ enum Command {
     /// Replace a dtab.
     #[command(visible_alias = "up")]
     Update(write::Update),
+    /// Create the namespaces that are not there yet; for jobs that prepare a control plane.
+    Seed(seed::Seed),
     /// Delete a namespace; its history stays.
     #[command(visible_aliases = ["del", "rm"])]
     Delete(write::Delete),
@@ -98,6 +100,7 @@ impl Session {
             Command::Get { namespace, version } => self.get(&namespace, version.as_deref()).await,
             Command::Create(create) => create.run(self).await,
             Command::Update(update) => update.run(self).await,
+            Command::Seed(seed) => seed.run(self).await,
             Command::Delete(delete) => delete.run(self).await,
             Command::Edit(edit) => edit.run(self).await,
             Command::Diff(diff) => diff.run(self).await,

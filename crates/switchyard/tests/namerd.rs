@@ -45,12 +45,12 @@ fn documents_are_refused_by_file_key_and_what_to_do() {
             &["storage.namespaces.n: `oops`: '/' expected but 'o' found at '[o]ops'"],
         ),
         (
-            format!("{memory}interfaces: [{{kind: io.l5d.mesh}}]\n"),
-            &["interfaces[0].kind: the interface `io.l5d.mesh` is not supported yet", "io.l5d.httpController"],
+            format!("{memory}interfaces: [{{kind: io.l5d.destination}}]\n"),
+            &["interfaces[0].kind: the interface `io.l5d.destination` is not supported yet", "io.l5d.httpController"],
         ),
         (
-            format!("{memory}interfaces: [{{kind: io.l5d.thriftNameInterpreter, port: 4100}}]\n"),
-            &["io.l5d.thriftNameInterpreter"],
+            format!("{memory}interfaces: [{{kind: io.l5d.thriftNameInterpreter, cache: {{}}}}]\n"),
+            &["interfaces[0].cache: is not supported: take it out"],
         ),
         (
             format!("{memory}interfaces: [{{kind: io.l5d.httpController, port: 70000}}]\n"),

@@ -132,8 +132,8 @@ routers:
   servers:
   - port: 70000
   interpreter:
-    kind: io.l5d.mesh
-    root: /x
+    kind: io.l5d.consul.interpreter
+    host: x
 - protocol: h2
 namers:
 - kind: io.l5d.consul
@@ -142,7 +142,7 @@ namers:
     let expected = "\
 error: standard input: admin.prt: unknown key, expected one of `ip`, `port`, `tls`, `socketOptions`, `workerThreads`, `shutdownGraceMs`, `httpIdentifierPort`, `security`, `links` (line 1)
 error: standard input: routers[0].servers[0].port: invalid value: integer `70000`, expected a number from 0 to 65535 (line 5)
-error: standard input: routers[0].interpreter.kind: the interpreter `io.l5d.mesh` is not supported yet (line 7)
+error: standard input: routers[0].interpreter.kind: the interpreter `io.l5d.consul.interpreter` is not supported yet (line 7)
 error: standard input: routers[1].protocol: the protocol `h2` is not supported yet: use `http` (line 9)
 error: standard input: namers[0].kind: the namer `io.l5d.consul` is not supported yet (line 11)
 ";

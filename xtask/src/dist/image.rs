@@ -1,11 +1,12 @@
 //! A container image from scratch: an OCI layout and a `docker load` archive in one file, one layer with the
-//! binary and the few files that it looks for.
+//! binary and the few files that it looks for; the libraries of a binary that has some; git, if asked for.
 //!
 //! ```text
 //!  oci-layout · index.json ──▶ blobs/sha256/manifest ──▶ blobs/sha256/config
 //!  manifest.json (docker) ────────────────────────────▶  blobs/sha256/layer
 //! ```
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
+
+use super::programs;
 
 /// Who runs in it; a number, so that `runAsNonRoot` can tell.
 const USER: u64 = 65_532;
@@ -26,52 +29,72 @@ enum File {
     Link { to: &'static str },
 }
 
-pub fn build(binary: &Path, output: &Path, tag: &str) -> anyhow::Result<()> {
+/// What is asked for.
+pub struct Image<'a> {
+    /// `switchyard:0.1.0`
+    pub tag: &'a str,
+    /// The entry point: `switchyard`, or one of the names that it goes by.
+    pub program: &'a str,
+    /// Whether pipelines can clone in it.
+    pub with_git: bool,
+}
+
+/// The names that the binary goes by.
+pub const PROGRAMS: [&str; 5] = ["helloworld", "linkerd", "namerctl", "namerd", "switchyard"];
+
+pub fn build(binary: &Path, output: &Path, image: &Image<'_>) -> anyhow::Result<()> {
     let program = std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let mut more = programs::libraries(binary)?;
+    if !more.is_empty() {
+        println!("== {} is not static: {} libraries of this machine come along", binary.display(), more.len());
+    }
+    if image.with_git {
+        more.extend(programs::git()?);
+    }
     let authorities = AUTHORITIES.iter().find_map(|file| std::fs::read(file).ok());
     if authorities.is_none() {
         println!("== no CA certificates on this machine (Debian: ca-certificates): the image has none");
     }
-    let layer = layer(program, authorities)?;
-    let image = archive(&layer, tag)?;
-    std::fs::write(output, &image).with_context(|| format!("cannot write {}", output.display()))?;
-    println!("{}: {tag}, {} KiB, layer {}", output.display(), image.len() / 1024, digest(&layer));
+    let layer = layer(program, authorities, more)?;
+    let archive = archive(&layer, image)?;
+    std::fs::write(output, &archive).with_context(|| format!("cannot write {}", output.display()))?;
+    println!("{}: {}, {} KiB, layer {}", output.display(), image.tag, archive.len() / 1024, digest(&layer));
     Ok(())
 }
 
-/// Its file system, as a tar.
-fn layer(program: Vec<u8>, authorities: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+/// Its file system, as a tar. `more`: programs and libraries by their places, without a slash in front.
+fn layer(program: Vec<u8>, authorities: Option<Vec<u8>>, more: BTreeMap<String, Vec<u8>>) -> anyhow::Result<Vec<u8>> {
     let directory = || File::Directory { mode: 0o755, owner: 0 };
     let plain = |text: &str| File::Plain { mode: 0o644, bytes: text.as_bytes().to_vec() };
     let passwd = format!("root:x:0:0:root:/:/\nnobody:x:65534:65534:nobody:/:/\nswitchyard:x:{USER}:{USER}::/:/\n");
     let group = format!("root:x:0:\nnogroup:x:65534:\nswitchyard:x:{USER}:\n");
-    let mut files = vec![
-        ("etc/", directory()),
+    let mut files = BTreeMap::from([
         ("etc/group", plain(&group)),
         ("etc/nsswitch.conf", plain("hosts: files dns\n")),
         ("etc/passwd", plain(&passwd)),
-        ("etc/ssl/", directory()),
-        ("etc/ssl/certs/", directory()),
-        ("run/", directory()),
         ("run/switchyard/", File::Directory { mode: 0o700, owner: USER }),
         ("tmp/", File::Directory { mode: 0o1777, owner: 0 }),
-        ("usr/", directory()),
-        ("usr/bin/", directory()),
         ("usr/bin/helloworld", File::Link { to: "switchyard" }),
         ("usr/bin/linkerd", File::Link { to: "switchyard" }),
         ("usr/bin/namerctl", File::Link { to: "switchyard" }),
         ("usr/bin/namerd", File::Link { to: "switchyard" }),
         ("usr/bin/switchyard", File::Plain { mode: 0o755, bytes: program }),
-    ];
+    ]);
     if let Some(bytes) = authorities {
-        files.push(("etc/ssl/certs/ca-certificates.crt", File::Plain { mode: 0o644, bytes }));
+        files.insert("etc/ssl/certs/ca-certificates.crt", File::Plain { mode: 0o644, bytes });
     }
-    files.sort_by_key(|(path, _)| *path);
+    let executable = |bytes| File::Plain { mode: 0o755, bytes };
+    let mut files: BTreeMap<String, File> = files.into_iter().map(|(path, file)| (path.to_owned(), file)).collect();
+    files.extend(more.into_iter().map(|(path, bytes)| (path, executable(bytes))));
+    let parents: Vec<String> = files.keys().flat_map(|path| parents(path)).collect();
+    for parent in parents {
+        files.entry(parent).or_insert_with(directory);
+    }
     let mut tar = Builder::new(Vec::new());
     for (path, file) in files {
         match file {
-            File::Directory { mode, owner } => append(&mut tar, path, EntryType::Directory, mode, owner, &[])?,
-            File::Plain { mode, bytes } => append(&mut tar, path, EntryType::Regular, mode, 0, &bytes)?,
+            File::Directory { mode, owner } => append(&mut tar, &path, EntryType::Directory, mode, owner, &[])?,
+            File::Plain { mode, bytes } => append(&mut tar, &path, EntryType::Regular, mode, 0, &bytes)?,
             File::Link { to } => {
                 let mut header = header(EntryType::Symlink, 0o777, 0, 0);
                 tar.append_link(&mut header, path, to)?;
@@ -81,8 +104,15 @@ fn layer(program: Vec<u8>, authorities: Option<Vec<u8>>) -> anyhow::Result<Vec<u
     Ok(tar.into_inner()?)
 }
 
+/// `usr/bin/git` is in `usr/` and `usr/bin/`.
+fn parents(path: &str) -> Vec<String> {
+    let inner = path.trim_end_matches('/');
+    inner.match_indices('/').map(|(at, _)| inner[..=at].to_owned()).collect()
+}
+
 /// The image's file: everything twice addressed, nothing twice stored.
-fn archive(layer: &[u8], tag: &str) -> anyhow::Result<Vec<u8>> {
+fn archive(layer: &[u8], image: &Image<'_>) -> anyhow::Result<Vec<u8>> {
+    let tag = image.tag;
     let layer_digest = digest(layer);
     let version = env!("CARGO_PKG_VERSION");
     let ports = PORTS.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect::<serde_json::Map<_, _>>();
@@ -93,8 +123,8 @@ fn archive(layer: &[u8], tag: &str) -> anyhow::Result<Vec<u8>> {
         "config": {
             "User": format!("{USER}:{USER}"),
             "Env": ["PATH=/usr/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
-            "Entrypoint": ["/usr/bin/switchyard"],
-            "Cmd": ["--help"],
+            "Entrypoint": [format!("/usr/bin/{}", image.program)],
+            "Cmd": if image.program == "switchyard" { json!(["--help"]) } else { json!([]) },
             "WorkingDir": "/",
             "ExposedPorts": ports,
             "StopSignal": "SIGTERM",
@@ -209,9 +239,11 @@ mod tests {
 
     #[test]
     fn the_image_leads_from_its_names_to_its_files() {
-        let layer = layer(b"the program".to_vec(), Some(b"trust".to_vec())).unwrap();
-        let image = archive(&layer, "switchyard:test").unwrap();
-        assert_eq!(image, archive(&layer, "switchyard:test").unwrap(), "the same input, the same bytes");
+        let more = BTreeMap::from([("lib64/ld.so".to_owned(), b"loader".to_vec())]);
+        let layer = layer(b"the program".to_vec(), Some(b"trust".to_vec()), more).unwrap();
+        let wanted = Image { tag: "switchyard:test", program: "linkerd", with_git: false };
+        let image = archive(&layer, &wanted).unwrap();
+        assert_eq!(image, archive(&layer, &wanted).unwrap(), "the same input, the same bytes");
         let files_of_image = files(&image);
         let json = |path: &str| -> Value { serde_json::from_slice(&files_of_image[path].2).unwrap() };
         for (path, (_, _, bytes)) in &files_of_image {
@@ -228,11 +260,16 @@ mod tests {
         assert_eq!(docker[0]["RepoTags"][0], "switchyard:test");
         let config = json(&config_path);
         assert_eq!(config["config"]["User"], "65532:65532");
+        assert_eq!(config["config"]["Entrypoint"], json!(["/usr/bin/linkerd"]));
         assert_eq!(config["rootfs"]["diff_ids"][0], digest(&files_of_image[&layer_path].2));
 
         let inside = files(&files_of_image[&layer_path].2);
         assert_eq!(inside["usr/bin/switchyard"], (0o755, 0, b"the program".to_vec()));
         assert_eq!(inside["etc/ssl/certs/ca-certificates.crt"].2, b"trust");
+        assert_eq!(inside["lib64/ld.so"], (0o755, 0, b"loader".to_vec()));
+        for directory in ["etc/", "etc/ssl/", "etc/ssl/certs/", "lib64/", "run/", "usr/", "usr/bin/"] {
+            assert_eq!(inside[directory].0, 0o755, "{directory}");
+        }
         assert_eq!((inside["tmp/"].0, inside["run/switchyard/"].1), (0o1777, USER));
     }
 }

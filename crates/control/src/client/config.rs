@@ -34,6 +34,30 @@ pub struct Config {
     pub transformers: Vec<TransformerConfig>,
     #[serde(default)]
     pub experimental: bool,
+    /// As the document calls it.
+    #[serde(skip)]
+    pub kind: Kind,
+}
+
+/// What the document calls the interpreter. All of them ask over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Http,
+    /// See `client::original`.
+    Thrift,
+    Mesh,
+}
+
+impl Kind {
+    /// As in a document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Http => Config::KIND,
+            Kind::Thrift => super::Namerd::KIND,
+            Kind::Mesh => super::Mesh::KIND,
+        }
+    }
 }
 
 /// Pauses between attempts to connect: exponential from the first to the second, with jitter.
@@ -46,7 +70,7 @@ pub struct Retry {
     pub max_seconds: f64,
 }
 
-fn default_namespace() -> String {
+pub(super) fn default_namespace() -> String {
     "default".to_owned()
 }
 
@@ -58,7 +82,7 @@ fn default_max() -> f64 {
     600.0
 }
 
-fn shown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Path, D::Error> {
+pub(super) fn shown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Path, D::Error> {
     let text = String::deserialize(deserializer)?;
     Path::read(&text).map_err(|error| de::Error::custom(format!("invalid path `{text}`: {error}")))
 }
@@ -114,7 +138,7 @@ impl Config {
             Some(tls) => Some(Secured::new(tls).map_err(|error| bad_section(error.under("tls")))?),
         };
         Ok(Arc::new(Client::start(Parts {
-            dst: Dst::new(&self.dst, namers, secured),
+            dst: Dst::new(&self.dst, namers, secured).called(self.kind),
             namespace: self.namespace.as_str().into(),
             identity,
             backoff: self.retry.as_ref().map_or_else(Backoff::default, Retry::backoff),

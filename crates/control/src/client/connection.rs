@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 
 use crate::chain::chain;
 
+use super::Kind;
+
 pub(super) type OutBody = BoxBody<Bytes, std::convert::Infallible>;
 
 /// How long a connection, and the head of an answer, may take.
@@ -26,6 +28,8 @@ pub(super) struct Dst {
     shown: String,
     tree: Live<BoundTree>,
     secured: Option<Secured>,
+    /// What to say besides when the other side does not speak HTTP.
+    hint: &'static str,
 }
 
 /// How connections are encrypted.
@@ -58,7 +62,19 @@ impl Secured {
 impl Dst {
     pub(super) fn new(path: &Path, namers: &Namers, secured: Option<Secured>) -> Dst {
         let tree = ConfiguredInterpreter::new(None, namers.clone()).bind(&Dtab::empty(), path);
-        Dst { shown: path.show(), tree, secured }
+        Dst { shown: path.show(), tree, secured, hint: "" }
+    }
+
+    /// The same under one of the original's kinds.
+    pub(super) fn called(self, kind: Kind) -> Dst {
+        let hint = match kind {
+            Kind::Http => "",
+            Kind::Thrift | Kind::Mesh => {
+                " (HTTP is spoken here: a Namerd is asked by interpreter kind io.l5d.namerd.http, \
+                  at the port of its io.l5d.httpController, 4180)"
+            }
+        };
+        Dst { hint, ..self }
     }
 
     pub(super) fn shown(&self) -> &str {
@@ -104,7 +120,7 @@ impl Dst {
             let stream = stream.map_err(|error| format!("{address}: TLS: {error}"))?;
             let host = HeaderValue::from_str(&address.to_string()).map_err(|error| error.to_string())?;
             request.headers_mut().insert(header::HOST, host);
-            let broken = |error: hyper::Error| format!("{address}: {}", chain(&error));
+            let broken = |error: hyper::Error| format!("{address}: {}{}", chain(&error), self.hint);
             let (mut sender, connection) =
                 http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(broken)?;
             // It ends with the answer's body or the peer, whichever is first.
@@ -114,7 +130,7 @@ impl Dst {
         };
         match tokio::time::timeout(WITHIN, sent).await {
             Ok(sent) => sent,
-            Err(_) => Err("no answer within five seconds".to_owned()),
+            Err(_) => Err(format!("no answer within five seconds{}", self.hint)),
         }
     }
 }

@@ -8,12 +8,53 @@ use serde_json::Value;
 
 use super::{kind, typed};
 
-/// An `io.l5d.httpController`.
+/// Where the API is served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interface {
+    pub kind: Kind,
     pub address: SocketAddr,
     pub socket_options: SocketOptions,
     pub tls: Option<tls::server::Config>,
+}
+
+/// What the document calls it. HTTP is spoken on all of them; see `listen::foreign`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The whole API.
+    HttpController,
+    /// What routers need.
+    Thrift,
+    Mesh,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::HttpController, Kind::Thrift, Kind::Mesh];
+
+    /// As in a document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::HttpController => "io.l5d.httpController",
+            Kind::Thrift => "io.l5d.thriftNameInterpreter",
+            Kind::Mesh => "io.l5d.mesh",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Kind::HttpController => 4180,
+            Kind::Thrift => 4100,
+            Kind::Mesh => 4321,
+        }
+    }
+
+    /// Keys of the original's protocol, which mean nothing without it.
+    fn foreign_keys(self) -> &'static [&'static str] {
+        match self {
+            Kind::HttpController => &[],
+            Kind::Thrift => &["cache"],
+            Kind::Mesh => &["h2AccessLog", "h2AccessLogRollPolicy", "h2AccessLogAppend", "h2AccessLogRotateCount"],
+        }
+    }
 }
 
 /// `socketOptions:` of a listening socket.
@@ -66,8 +107,7 @@ impl SocketOptions {
 struct Keys {
     #[serde(default = "loopback")]
     ip: IpAddr,
-    #[serde(default = "default_port")]
-    port: u16,
+    port: Option<u16>,
     #[serde(default)]
     socket_options: SocketOptions,
     #[serde(default)]
@@ -91,31 +131,27 @@ pub(super) fn loopback() -> IpAddr {
     Ipv4Addr::LOCALHOST.into()
 }
 
-fn default_port() -> u16 {
-    4180
-}
-
 impl Interface {
-    /// As in a document.
+    /// The kind with the whole API.
     pub const KIND: &'static str = "io.l5d.httpController";
 
     pub(super) fn read(mut value: Value) -> Result<Interface, ConfigError> {
-        let kind = kind(&mut value)?;
-        match kind.as_str() {
-            Interface::KIND => {}
-            "io.l5d.thriftNameInterpreter" | "io.l5d.mesh" | "io.l5d.destination" => {
-                let instead = "use io.l5d.httpController, and interpreter kind io.l5d.namerd.http in routers";
-                let message = format!("the interface `{kind}` is not supported yet: {instead}");
-                return Err(ConfigError::new("kind", message));
-            }
-            other => {
-                let message = format!("unknown interface `{other}`: use {}", Interface::KIND);
-                return Err(ConfigError::new("kind", message));
-            }
+        let name = kind(&mut value)?;
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
+            let message = match name.as_str() {
+                "io.l5d.destination" => format!("the interface `{name}` is not supported yet: use {}", Interface::KIND),
+                other => format!("unknown interface `{other}`: use {}", Interface::KIND),
+            };
+            return Err(ConfigError::new("kind", message));
+        };
+        if let Some(key) = kind.foreign_keys().iter().find(|key| value.get(**key).is_some()) {
+            let message = "is not supported: take it out; HTTP is spoken here, and what it bounds does not exist";
+            return Err(ConfigError::new(*key, message));
         }
         let keys: Keys = typed(value)?;
         check_tls(keys.tls.as_ref())?;
         keys.socket_options.check()?;
-        Ok(Interface { address: (keys.ip, keys.port).into(), socket_options: keys.socket_options, tls: keys.tls })
+        let address = (keys.ip, keys.port.unwrap_or(kind.port())).into();
+        Ok(Interface { kind, address, socket_options: keys.socket_options, tls: keys.tls })
     }
 }

@@ -49,6 +49,7 @@ pub enum Weights {
 }
 
 /// The body of a write.
+#[derive(Clone, Debug)]
 pub struct Body {
     pub content_type: &'static str,
     pub text: String,

@@ -33,7 +33,7 @@ impl Interpreter {
     pub fn kind(&self) -> &'static str {
         match self {
             Interpreter::Local(config) => config.kind(),
-            Interpreter::Namerd(_) => client::Config::KIND,
+            Interpreter::Namerd(config) => config.kind.name(),
         }
     }
 
@@ -104,6 +104,14 @@ fn interpreter(raw: &Raw) -> Result<Interpreter, Vec<Problem>> {
             config.check().map_err(refuse)?;
             return Ok(Interpreter::Namerd(Box::new(config)));
         }
+        client::Namerd::KIND => {
+            let config: client::Namerd = config::typed(&raw.path, &rest)?;
+            return Ok(Interpreter::Namerd(Box::new(config.config().map_err(refuse)?)));
+        }
+        client::Mesh::KIND => {
+            let config: client::Mesh = config::typed(&raw.path, &rest)?;
+            return Ok(Interpreter::Namerd(Box::new(config.config().map_err(refuse)?)));
+        }
         "default" => InterpreterConfig::Default(config::typed(&raw.path, &rest)?),
         "io.l5d.fs" => InterpreterConfig::Fs(config::typed(&raw.path, &rest)?),
         _ => by_kind("interpreter", &kind, raw, "default, io.l5d.fs or io.l5d.namerd.http")?,
@@ -155,8 +163,17 @@ mod tests {
     #[test]
     fn errors_of_namers_and_interpreters_name_their_keys() {
         check(
-            "  interpreter: {kind: io.l5d.mesh}",
-            "routers[0].interpreter.kind: the interpreter `io.l5d.mesh` is not supported yet",
+            "  interpreter: {kind: io.l5d.k8s.istio}",
+            "routers[0].interpreter.kind: the interpreter `io.l5d.k8s.istio` is not supported yet",
+        );
+        check("  interpreter: {kind: io.l5d.mesh, root: /a}", "routers[0].interpreter.dst: is missing");
+        check(
+            "  interpreter: {kind: io.l5d.mesh, root: /a/b, dst: /$/inet/a/1}",
+            "routers[0].interpreter.root: Invalid root: `/a/b` must have exactly one segment: the namespace",
+        );
+        check(
+            "  interpreter: {kind: io.l5d.namerd, dst: /$/inet/a/1, failureThreshold: {}}",
+            "routers[0].interpreter.failureThreshold: is not supported: take it out; HTTP is spoken here, which does not need it",
         );
         check(
             "  interpreter: {kind: nope}",
