@@ -177,12 +177,16 @@ impl Exchange<'_> {
     fn begin(&mut self, bytes: &[u8], ended: bool, class: Class, keep_alive: bool) -> (Stage, Way, bool) {
         let worker = self.connection.worker.clone();
         let mut head = worker.response.borrow_mut();
+        let conceals = self.connection.server.settings.clear_context && conceal(&mut head, bytes);
         let measured = ended && head.body == BodyKind::UntilClose;
         if measured {
             head.body = BodyKind::Length((bytes.len() - head.len) as u64);
         }
-        let (body, reusable) = (Body::new(head.body), head.keep_alive);
+        let (body, reusable) = (Body::new(head.body), head.keep_alive && !conceals);
         let mut lines = Vec::new();
+        if conceals {
+            lines.extend_from_slice(b"content-length: 0\r\n");
+        }
         let squeeze = self.request.coding.and_then(|coding| self.compress(coding, &mut head, bytes, &mut lines));
         if measured && squeeze.is_none() {
             // The length that it came with may be another's by now.
@@ -198,7 +202,7 @@ impl Exchange<'_> {
         self.out.clear();
         self.sent = 0;
         self.write_head(&head, bytes, class, keep_alive, &lines);
-        let rest = &bytes[head.len..];
+        let rest = if conceals { &[] } else { &bytes[head.len..] };
         let room = if squeeze.is_some() { compress::PART } else { BODY };
         let mut way = Way { body, delivery, is_over: false, reusable, room, squeeze };
         if head.is_tunnel {
@@ -506,4 +510,20 @@ impl Way {
         write_chunk(out, &squeeze.take(self.is_over).map_err(|_| BodyError::Truncated)?);
         Ok(())
     }
+}
+
+/// What `clearContext` does to another router's own answer: its text goes the way of its `l5d-err`. The
+/// connection that it came on is not used again, so nobody reads that text.
+#[cold]
+fn conceal(head: &mut ResponseHead, bytes: &[u8]) -> bool {
+    let conceals =
+        head.has(Known::L5dErr) && !head.is_tunnel && !matches!(head.body, BodyKind::None | BodyKind::Length(0));
+    if conceals {
+        head.body = BodyKind::Length(0);
+        let about_body = ["content-length", "content-encoding"];
+        let is_dropped =
+            |field: &&mut Field| about_body.iter().any(|name| field.name(bytes).eq_ignore_ascii_case(name.as_bytes()));
+        head.fields.iter_mut().filter(is_dropped).for_each(Field::drop_line);
+    }
+    conceals
 }

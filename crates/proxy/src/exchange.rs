@@ -620,7 +620,8 @@ impl<'a> Exchange<'a> {
             Broken::ClientGone => return Stop::ClientGone,
             Broken::BadBody(error) => return Stop::BadBody(error.to_string()),
             Broken::Closed { .. } | Broken::StoodStill => Failure::closed(&client.id, endpoint.address),
-            Broken::Head(error) => Failure::response(error, &client.id, endpoint.address),
+            Broken::Head(error) => Failure::response(&error.to_string(), &client.id, endpoint.address),
+            Broken::Lengths(text) => Failure::response(&text, &client.id, endpoint.address),
             Broken::Nacked { .. } => Failure::nacked(),
             Broken::AttemptTimeout => {
                 let limit = client.settings.attempt_timeout.unwrap_or_default();

@@ -214,7 +214,7 @@ impl Failure {
         Failure::new(Kind::Closed, text)
     }
 
-    pub(crate) fn response(error: http1::HeadError, client: &str, endpoint: SocketAddr) -> Failure {
+    pub(crate) fn response(error: &str, client: &str, endpoint: SocketAddr) -> Failure {
         let text = format!("{error} at remote address: {}/{endpoint} from service: {}", endpoint.ip(), service(client));
         Failure::new(Kind::Response, text)
     }

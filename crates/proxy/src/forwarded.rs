@@ -59,7 +59,10 @@ fn quoted(host: &[u8], extra: &mut Vec<u8>) {
 fn label(labeler: &Labeler, server: &Server, address: SocketAddr, kept: &mut Option<String>) -> String {
     let known = !address.ip().is_unspecified();
     match labeler {
-        Labeler::Ip | Labeler::IpPort if !known => "unknown".to_owned(),
+        Labeler::Router => obfuscated(&server.router.settings.label),
+        Labeler::Static { label } => obfuscated(label),
+        // Whatever else it would be called, as in the original.
+        _ if !known => "unknown".to_owned(),
         Labeler::Ip => match address {
             SocketAddr::V4(v4) => v4.ip().to_string(),
             SocketAddr::V6(v6) => format!("\"[{}]\"", v6.ip()),
@@ -67,8 +70,6 @@ fn label(labeler: &Labeler, server: &Server, address: SocketAddr, kept: &mut Opt
         Labeler::IpPort => format!("\"{address}\""),
         Labeler::RequestRandom => random(),
         Labeler::ConnectionRandom => kept.get_or_insert_with(random).clone(),
-        Labeler::Router => obfuscated(&server.router.settings.label),
-        Labeler::Static { label } => obfuscated(label),
     }
 }
 

@@ -27,8 +27,7 @@ impl Identifier {
             Identifier::HeaderToken { header } | Identifier::Header { header } => {
                 let value = value(head, bytes, header);
                 if value.is_empty() {
-                    let shown = if header == "host" { "Host" } else { header };
-                    return Err(Unidentified::Next(format!("{shown} header is absent")));
+                    return Err(self.absent());
                 }
                 key.extend_from_slice(value);
             }
@@ -86,6 +85,24 @@ impl Identifier {
             }
         }
         Ok(())
+    }
+
+    /// Whether it reads what `clearContext` takes away.
+    pub(crate) fn reads_context(&self) -> bool {
+        match self {
+            Identifier::HeaderToken { header } | Identifier::Header { header } => {
+                header.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("l5d-"))
+            }
+            _ => false,
+        }
+    }
+
+    /// What it says where its header is not there.
+    pub(crate) fn absent(&self) -> Unidentified {
+        Unidentified::Next(match self {
+            Identifier::HeaderToken { header } | Identifier::Header { header } => format!("{header} header is absent"),
+            _ => String::new(),
+        })
     }
 
     /// The name, without the router's prefix, that such a key stands for.

@@ -107,14 +107,18 @@ pub(crate) fn prepare(
     let router = &server.router;
     let via = head.has(Known::Via);
     if via {
-        check_depth(server, head, bytes)?;
+        check_depth(server, head, bytes).map_err(|failure| after_dtab(server, head, bytes, failure))?;
     }
-    let (identifier, end) = identify(server, peer, head, bytes, key)?;
+    let (identifier, end) =
+        identify(server, peer, head, bytes, key).map_err(|failure| after_dtab(server, head, bytes, failure))?;
     let clear = server.settings.clear_context;
     if !clear {
         context::dtab_key(head, bytes, key);
     }
-    let name = router.name(key, identifier, end, head, bytes)?;
+    let name = router.name(key, identifier, end, head, bytes).map_err(|failure| match failure.kind {
+        Kind::Unidentified => Failure::unidentified(head.method_name(bytes), head.target(bytes), peer, &failure.text),
+        _ => failure,
+    })?;
 
     let mut remove = ALWAYS_REMOVED;
     let mut deadline = None;
@@ -161,7 +165,7 @@ pub(crate) fn prepare(
         ..RequestOut::default()
     };
     head.write(bytes, &edit, out);
-    let adds_context = head.method == Method::Trace && wants_context(head, bytes);
+    let adds_context = head.method == Method::Trace && !clear && wants_context(head, bytes);
     let settings = &router.settings;
     Ok(Request {
         name,
@@ -235,13 +239,27 @@ fn identify(
     for (number, identifier) in server.router.settings.identifiers.iter().enumerate() {
         key.clear();
         key.push(number as u8);
-        match identifier.key(head, bytes, key) {
+        let cleared = server.settings.clear_context && identifier.reads_context();
+        let found = if cleared { Err(identifier.absent()) } else { identifier.key(head, bytes, key) };
+        match found {
             Ok(()) => return Ok((number, key.len())),
             Err(Unidentified::Next(why)) => reason = why,
             Err(Unidentified::Failed(why)) => return Err(Failure::new(Kind::Identifier, why)),
         }
     }
     Err(Failure::unidentified(head.method_name(bytes), head.target(bytes), peer, &reason))
+}
+
+/// A dtab that cannot be read is told before anything else, as in the original, whose server reads it first.
+#[cold]
+fn after_dtab(server: &Server, head: &RequestHead, bytes: &[u8], failure: Failure) -> Failure {
+    if server.settings.clear_context {
+        return failure;
+    }
+    match context::dtab(head, bytes) {
+        Err(error) => Failure::new(Kind::Dtab, error.message),
+        Ok(_) => failure,
+    }
 }
 
 /// What follows a CONNECT may be meant for the tunnel, so it is no request, whatever the answer is.

@@ -148,8 +148,11 @@ impl Router {
         bytes: &[u8],
     ) -> Result<Rc<Name>, Failure> {
         // The first byte of the key is the identifier's number.
-        let suffix = self.settings.identifiers[identifier].name(&key[1..end]);
-        let suffix = suffix.map_err(|why| Failure::new(Kind::Identifier, why))?;
+        let identifier = &self.settings.identifiers[identifier];
+        // A header that is no path is an answer of its identifier, anything else its exception, as in the original.
+        let kind =
+            if let settings::Identifier::Header { .. } = identifier { Kind::Unidentified } else { Kind::Identifier };
+        let suffix = identifier.name(&key[1..end]).map_err(|why| Failure::new(kind, why))?;
         let local = if end == key.len() {
             Dtab::empty()
         } else {

@@ -147,7 +147,7 @@ pub enum Identifier {
 
 impl Default for Identifier {
     fn default() -> Identifier {
-        Identifier::HeaderToken { header: "host".to_owned() }
+        Identifier::HeaderToken { header: "Host".to_owned() }
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) enum Broken {
     },
     /// What it sent is no answer.
     Head(HeadError),
+    /// It says more than once how long its answer is.
+    Lengths(String),
     Nacked {
         retry: bool,
     },
@@ -87,6 +89,21 @@ pub(crate) enum Broken {
     Body(BodyError),
     /// It must be held whole, and is too long.
     TooLong,
+}
+
+/// Why a head is none, with what it says.
+#[cold]
+fn unread(error: HeadError, bytes: &[u8]) -> Broken {
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).take_while(|line| !line.is_empty());
+    let length = |line: &[u8]| {
+        let (name, value) = line.split_at_checked(b"content-length:".len())?;
+        name.eq_ignore_ascii_case(b"content-length:").then(|| String::from_utf8_lossy(value.trim_ascii()).into_owned())
+    };
+    let lengths = lines.filter_map(length).collect::<Vec<_>>();
+    if error == HeadError::ContentLength && lengths.len() > 1 {
+        return Broken::Lengths(format!("Multiple Content-Length values found: [{}]", lengths.join(", ")));
+    }
+    Broken::Head(error)
 }
 
 /// What an exchange has to decide about.
@@ -206,7 +223,7 @@ impl Exchange<'_> {
     pub(crate) fn parse_bytes(&self, bytes: &[u8], ended: bool) -> Result<Parsed, Broken> {
         let asked = Asked { method: self.request.method, upgrade: self.request.wants_upgrade };
         let mut head = self.connection.worker.response.borrow_mut();
-        match parse_response(bytes, &Limits::RESPONSE, asked, &mut head).map_err(Broken::Head)? {
+        match parse_response(bytes, &Limits::RESPONSE, asked, &mut head).map_err(|error| unread(error, bytes))? {
             Progress::Partial => Ok(Parsed::More),
             Progress::Complete if head.is_interim() => Ok(Parsed::Interim(head.len)),
             Progress::Complete => {

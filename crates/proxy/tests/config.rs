@@ -80,7 +80,7 @@ fn defaults_are_the_originals() {
     assert_eq!(router.label, "http");
     assert_eq!(router.servers[0].address, SocketAddr::from(([127, 0, 0, 1], 4140)));
     assert_eq!(router.dst_prefix, Path::read("/svc").expect("a path"));
-    assert_eq!(router.identifiers, [Identifier::HeaderToken { header: "host".into() }]);
+    assert_eq!(router.identifiers, [Identifier::HeaderToken { header: "Host".into() }]);
     assert_eq!(router.binding_timeout, Duration::from_secs(10));
     assert_eq!((router.limits.line, router.limits.headers, router.stream_after), (4096, 8192, 5120));
     assert!(router.client.entries.is_empty() && router.service.entries.is_empty());
@@ -166,8 +166,8 @@ fn every_key_arrives_in_the_settings() {
     let identifiers = [
         Identifier::MethodAndHost { uri: true },
         Identifier::Path { segments: 2, consume: true },
-        Identifier::Header { header: "x-name".into() },
-        Identifier::HeaderToken { header: "host".into() },
+        Identifier::Header { header: "X-Name".into() },
+        Identifier::HeaderToken { header: "Host".into() },
         Identifier::Static { path: Path::read("/a/b").expect("a path") },
     ];
     assert_eq!(router.identifiers, identifiers);

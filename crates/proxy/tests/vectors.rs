@@ -1,5 +1,6 @@
 //! The reference vectors of the HTTP/1.1 router, each on a fresh router over real sockets.
 //!
+//! `vectors/derived` are cases of the same form that we made of the reference's sentences, one by one.
 //! Cases of other protocols, of `io.l5d.ingress` (whose rules `discovery` tests), and of the config document (which
 //! `tests/config.rs` reads) are left out by name; everything else must hold, but for [`DIFFERENT`].
 
@@ -8,12 +9,14 @@ mod common;
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::backend::{Backend, Message, message};
 use common::{Proxy, closed_port};
 use naming::{BoundTree, ConfiguredInterpreter, Explain, ExplainError, Interpreter, Live, Served};
 use regex::Regex;
 use serde_json::{Value, json};
+use testkit::until::until;
 
 /// Where we differ, and why (docs/compatibility.md has the same list).
 const DIFFERENT: &[(&str, &str)] = &[
@@ -29,8 +32,8 @@ fn cases(text: &str) -> Vec<Value> {
 }
 
 /// Runs the cases that `wanted` picks, and fails with all that differ.
-fn run(text: &str, least: usize, wanted: impl Fn(&Value) -> bool, check: impl Fn(&Value) -> Result<(), String>) {
-    let cases = cases(text).into_iter().filter(|case| wanted(case)).collect::<Vec<_>>();
+fn run(texts: [&str; 2], least: usize, wanted: impl Fn(&Value) -> bool, check: impl Fn(&Value) -> Result<(), String>) {
+    let cases = texts.into_iter().flat_map(cases).filter(|case| wanted(case)).collect::<Vec<_>>();
     assert!(cases.len() >= least, "only {} cases", cases.len());
     let mut wrong = Vec::new();
     for case in &cases {
@@ -299,37 +302,42 @@ fn check_answer(answer: &Message, expect: &Value, backend: &Backend) -> Result<(
 #[test]
 fn identifiers() {
     let wanted = |case: &Value| case["id"].as_str().is_some_and(|id| id.starts_with("id-")) && is_http(case);
-    run(include_str!("vectors/identifier.json"), 28, wanted, |case| {
-        let backend = Backend::ok();
-        let proxy = proxy(&case["config"], &backend, Some(&inet_for(&case["config"], &backend)));
-        let (answer, _) = call(&proxy, case).ok_or("no answer")?;
-        let expect = &case["expect"];
-        if let Some(reason) = expect["unidentified"].as_str() {
-            equal("status", answer.word(1), "400")?;
-            let body = String::from_utf8_lossy(&answer.body).into_owned();
-            return body.ends_with(&format!(" / {reason}")).then_some(()).ok_or(body);
-        }
-        if expect["error"] == true {
-            let body = String::from_utf8_lossy(&answer.body).into_owned();
-            equal("status", Some(answer.word(1)), expect["status"].as_u64().map(|s| s.to_string()).as_deref())?;
-            return body.ends_with(expect["bodyEndsWith"].as_str().unwrap_or_default()).then_some(()).ok_or(body);
-        }
-        let requests = backend.requests();
-        let request = requests.first().ok_or_else(|| format!("not forwarded: {answer:?}"))?;
-        equal("dst", request.header("l5d-dst-service"), expect["dst"].as_str())?;
-        if let Some(uri) = expect["forwardedUri"].as_str() {
-            equal("uri", request.word(1), uri)?;
-        }
-        if let Some(host) = expect["forwardedHost"].as_str() {
-            equal("host", request.all("host"), vec![host])?;
-        }
-        Ok(())
-    });
+    run(
+        [include_str!("vectors/identifier.json"), include_str!("vectors/derived/identifier.json")],
+        90,
+        wanted,
+        |case| {
+            let backend = Backend::ok();
+            let proxy = proxy(&case["config"], &backend, Some(&inet_for(&case["config"], &backend)));
+            let (answer, _) = call(&proxy, case).ok_or("no answer")?;
+            let expect = &case["expect"];
+            if let Some(reason) = expect["unidentified"].as_str() {
+                equal("status", answer.word(1), "400")?;
+                let body = String::from_utf8_lossy(&answer.body).into_owned();
+                return body.ends_with(&format!(" / {reason}")).then_some(()).ok_or(body);
+            }
+            if expect["error"] == true {
+                let body = String::from_utf8_lossy(&answer.body).into_owned();
+                equal("status", Some(answer.word(1)), expect["status"].as_u64().map(|s| s.to_string()).as_deref())?;
+                return body.ends_with(expect["bodyEndsWith"].as_str().unwrap_or_default()).then_some(()).ok_or(body);
+            }
+            let requests = backend.requests();
+            let request = requests.first().ok_or_else(|| format!("not forwarded: {answer:?}"))?;
+            equal("dst", request.header("l5d-dst-service"), expect["dst"].as_str())?;
+            if let Some(uri) = expect["forwardedUri"].as_str() {
+                equal("uri", request.word(1), uri)?;
+            }
+            if let Some(host) = expect["forwardedHost"].as_str() {
+                equal("host", request.all("host"), vec![host])?;
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]
 fn headers() {
-    run(include_str!("vectors/headers.json"), 32, is_http, |case| {
+    run([include_str!("vectors/headers.json"), include_str!("vectors/derived/headers.json")], 110, is_http, |case| {
         let backend = backend_of(case);
         let text = case.to_string().replace("{backendPort}", &backend.port.to_string());
         let case = &serde_json::from_str::<Value>(&text).expect("still JSON");
@@ -347,13 +355,23 @@ fn headers() {
 #[test]
 fn errors() {
     let wanted = |case: &Value| case["id"].as_str().is_some_and(|id| id.starts_with("er-")) && is_http(case);
-    run(include_str!("vectors/errors.json"), 24, wanted, |case| {
+    run([include_str!("vectors/errors.json"), include_str!("vectors/derived/errors.json")], 75, wanted, |case| {
         let backend = backend_of(case);
         let closed = closed_port();
         let text = case.to_string().replace("{closedPort}", &closed.to_string());
         let text = text.replace("{backendPort}", &backend.port.to_string());
         let case: Value = serde_json::from_str(&text).expect("still JSON");
         let proxy = proxy(&case["config"], &backend, None);
+        let mut others = Vec::new();
+        for _ in 1..case["concurrent"].as_u64().unwrap_or(1) {
+            let mut other = proxy.connect();
+            other.write_all(&request_bytes(&case).0).map_err(|error| error.to_string())?;
+            others.push(other);
+            until("the endpoint has it", Duration::from_secs(5), || match backend.requests().len() {
+                many if many == others.len() => Ok(()),
+                many => Err(many),
+            });
+        }
         let (answer, mut stream) = call(&proxy, &case).ok_or("no answer")?;
         let expect = &case["expect"];
         check_answer(&answer, expect, &backend)?;
@@ -373,48 +391,57 @@ fn errors() {
 #[test]
 fn classifiers() {
     let wanted = |case: &Value| case["id"].as_str().is_some_and(|id| id.starts_with("cl-")) && is_http(case);
-    run(include_str!("vectors/classifier.json"), 13, wanted, |case| {
-        let outcome = case["outcome"].clone();
-        let first = outcome.clone();
-        let backend = Backend::start(Box::new(move |number, _| {
-            let ok = (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(), false);
-            if number > 0 {
-                return Some(ok);
-            }
-            match first["exception"].as_str() {
-                Some("timeout" | "attempt-timeout") => None,
-                Some(_) => Some((Vec::new(), true)),
-                None => Some((answer_bytes(&first, false), false)),
-            }
-        }));
-        let mut config = json!({ "service": {}, "dtab": inet_for(&json!({}), &backend) });
-        if let Some(classifier) = case["config"].get("responseClassifier") {
-            config["service"]["responseClassifier"] = classifier.clone();
-        }
-        if outcome["exception"].as_str().is_some_and(|kind| kind.ends_with("timeout")) {
-            config["client"] = json!({ "requestAttemptTimeoutMs": 100 });
-        }
-        let proxy = proxy(&config, &backend, None);
-        let mut asked = case.clone();
-        asked["request"]["headers"] = json!({ "Host": "foo" });
-        if case["request"]["streamed"] == true {
-            asked["request"]["headers"]["Transfer-Encoding"] = json!("chunked");
-            asked["request"]["body"] = json!("2\r\nhi\r\n0\r\n\r\n");
-        }
-        let (answer, _) = call(&proxy, &asked).ok_or("no answer")?;
-        let attempts = backend.requests().len();
-        match case["expect"]["class"].as_str() {
-            Some("retryable-failure") => equal("attempts and status", (attempts, answer.word(1)), (2, "200")),
-            Some(class) => {
-                equal("attempts", attempts, 1)?;
-                // Answers of our own carry no class.
-                let wanted = if class == "success" { "1.0" } else { "0.0" };
-                match outcome.get("exception") {
-                    Some(_) => equal("class", answer.header("l5d-success-class"), None),
-                    None => equal("class", answer.header("l5d-success-class"), Some(wanted)),
+    run(
+        [include_str!("vectors/classifier.json"), include_str!("vectors/derived/classifier.json")],
+        110,
+        wanted,
+        |case| {
+            let outcome = case["outcome"].clone();
+            let first = outcome.clone();
+            let backend = Backend::start(Box::new(move |number, _| {
+                let ok = (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(), false);
+                if number > 0 {
+                    return Some(ok);
                 }
+                match first["exception"].as_str() {
+                    Some("timeout" | "attempt-timeout") => None,
+                    Some("backend-framing") => {
+                        let two = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi";
+                        Some((two.as_bytes().to_vec(), true))
+                    }
+                    Some(_) => Some((Vec::new(), true)),
+                    None => Some((answer_bytes(&first, false), false)),
+                }
+            }));
+            let mut config = json!({ "service": {}, "dtab": inet_for(&json!({}), &backend) });
+            if let Some(classifier) = case["config"].get("responseClassifier") {
+                config["service"]["responseClassifier"] = classifier.clone();
             }
-            None => Err("no class".to_owned()),
-        }
-    });
+            if outcome["exception"].as_str().is_some_and(|kind| kind.ends_with("timeout")) {
+                config["client"] = json!({ "requestAttemptTimeoutMs": 100 });
+            }
+            let proxy = proxy(&config, &backend, None);
+            let mut asked = case.clone();
+            asked["request"]["headers"] = json!({ "Host": "foo" });
+            if case["request"]["streamed"] == true {
+                asked["request"]["headers"]["Transfer-Encoding"] = json!("chunked");
+                asked["request"]["body"] = json!("2\r\nhi\r\n0\r\n\r\n");
+            }
+            let (answer, _) = call(&proxy, &asked).ok_or("no answer")?;
+            let attempts = backend.requests().len();
+            match case["expect"]["class"].as_str() {
+                Some("retryable-failure") => equal("attempts and status", (attempts, answer.word(1)), (2, "200")),
+                Some(class) => {
+                    equal("attempts", attempts, 1)?;
+                    // Answers of our own carry no class.
+                    let wanted = if class == "success" { "1.0" } else { "0.0" };
+                    match outcome.get("exception") {
+                        Some(_) => equal("class", answer.header("l5d-success-class"), None),
+                        None => equal("class", answer.header("l5d-success-class"), Some(wanted)),
+                    }
+                }
+                None => Err("no class".to_owned()),
+            }
+        },
+    );
 }

@@ -21,6 +21,8 @@ const IDENTIFIER: Plugin = Plugin {
     not_built: &["io.l5d.k8s.istio", "io.l5d.k8s.istio-ingress"],
 };
 
+const MOST: usize = 256;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeaderKeys {
@@ -50,6 +52,11 @@ pub(super) fn read(value: &Value, at: &At, problems: &mut Problems) -> Vec<Ident
     match value {
         Value::Array(list) if list.is_empty() => {
             problems.add(at, "an empty list identifies nothing: leave the key out for `io.l5d.header.token`");
+            Vec::new()
+        }
+        // The binding cache's keys have one byte for the identifier.
+        Value::Array(list) if list.len() > MOST => {
+            problems.add(at, format!("{} of them: there may be {MOST}", list.len()));
             Vec::new()
         }
         Value::Array(list) => {
@@ -85,7 +92,7 @@ fn one(value: &Value, at: &At, problems: &mut Problems) -> Option<Identifier> {
 fn header(rest: &Value, default: &str, at: &At, problems: &mut Problems) -> Option<String> {
     let keys = problems.read::<HeaderKeys>(at, rest)?;
     let name = keys.header.as_deref().unwrap_or(default);
-    is_header_name(&at.key("header"), name, problems).then(|| name.to_ascii_lowercase())
+    is_header_name(&at.key("header"), name, problems).then(|| name.to_owned())
 }
 
 /// Whether a header may be called so (RFC 9110 §5.1); if not, that is noted.
