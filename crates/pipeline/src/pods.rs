@@ -15,7 +15,7 @@ use crate::manifests::{MANAGED_BY, SWITCHYARD, VERSION};
 
 const PODS: Resource = Resource::new("", "v1", "pods");
 /// Of a message that a container or a node wrote.
-const LONGEST_WORDS: usize = 300;
+const LONGEST_WORDS: usize = 400;
 
 /// What a deploy wants to know of a pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,13 +229,19 @@ fn ended(container: &core::ContainerStatus) -> Option<String> {
     Some(format!("{how}{reason}{message}"))
 }
 
-/// `Reason: message`, in one line, not too long. The end of a message says most.
+/// `Reason: message`, in one line; of a long message its two ends.
 pub(crate) fn words(reason: Option<&str>, message: Option<&str>) -> String {
     let message: Vec<&str> = message.unwrap_or_default().split_whitespace().collect();
     let message = message.join(" ");
-    let over = message.chars().count().saturating_sub(LONGEST_WORDS);
-    let short: String = message.chars().skip(over).collect();
-    let message = if over > 0 { format!("…{short}") } else { short };
+    let count = message.chars().count();
+    let message = match count > LONGEST_WORDS {
+        true => {
+            let begin: String = message.chars().take(LONGEST_WORDS / 2).collect();
+            let end: String = message.chars().skip(count - LONGEST_WORDS / 2).collect();
+            format!("{begin} … {end}")
+        }
+        false => message,
+    };
     match reason.filter(|reason| !reason.is_empty()) {
         Some(reason) if message.is_empty() => reason.to_owned(),
         Some(reason) => format!("{reason}: {message}"),
@@ -297,6 +303,6 @@ mod tests {
             Some((FaultKind::Placed, "no node takes it: Unschedulable: 0/1 nodes are available")),
         );
         let long = "x".repeat(1000);
-        assert_eq!(words(None, Some(&long)).chars().count(), LONGEST_WORDS + 1);
+        assert_eq!(words(None, Some(&long)).chars().count(), LONGEST_WORDS + 3);
     }
 }

@@ -59,6 +59,8 @@ enum Command {
         /// Its id; the newest deploy if not given.
         id: Option<String>,
         #[command(flatten)]
+        by: Person,
+        #[command(flatten)]
         follow: Follow,
     },
     /// Say Ok at the gate where a deploy waits.
@@ -69,6 +71,8 @@ enum Command {
     Retry {
         /// Its id; the newest deploy if not given.
         id: Option<String>,
+        #[command(flatten)]
+        by: Person,
         #[command(flatten)]
         follow: Follow,
     },
@@ -117,17 +121,17 @@ impl Session {
         match command {
             Command::Start { pipeline, parameters, by, follow } => {
                 let id = self.start(&pipeline, parameters, &by).await?;
-                self.started(&id, &follow).await
+                self.started(&id, &follow, &by).await
             }
             Command::List => self.list().await,
             Command::Status { id } => self.status(id).await,
-            Command::Watch { id, follow } => {
+            Command::Watch { id, by, follow } => {
                 let id = self.id(id).await?;
-                self.follow(&id, &follow.always(), None).await
+                self.follow(&id, &follow.always(), &by, None).await
             }
             Command::Approve(decision) => self.decide("approve", decision).await,
             Command::Abort(decision) => self.decide("abort", decision).await,
-            Command::Retry { id, follow } => self.retry(id, &follow).await,
+            Command::Retry { id, by, follow } => self.retry(id, &follow, &by).await,
             Command::Logs { id, follow } => self.logs(id, follow).await,
         }
     }
@@ -142,7 +146,7 @@ impl Session {
         self.pipeline.start(pipeline, map, by).await
     }
 
-    async fn started(&self, id: &str, follow: &Follow) -> anyhow::Result<Exit> {
+    async fn started(&self, id: &str, follow: &Follow, by: &Person) -> anyhow::Result<Exit> {
         match (self.output, follow.is_wanted()) {
             (Output::Text, _) => println!("{id}"),
             (Output::Json, false) => output::json(&serde_json::json!({ "id": id }))?,
@@ -152,7 +156,7 @@ impl Session {
         if !follow.is_wanted() {
             return Ok(Exit::Ok);
         }
-        self.follow(id, follow, None).await
+        self.follow(id, follow, by, None).await
     }
 
     async fn list(&self) -> anyhow::Result<Exit> {
@@ -176,7 +180,7 @@ impl Session {
         let before = self.pipeline.get(&id).await?;
         self.pipeline.decide(&id, verb, &decision.by, before.stage.as_deref()).await?;
         if decision.follow.is_wanted() {
-            return self.follow(&id, &decision.follow, before.stage.as_deref()).await;
+            return self.follow(&id, &decision.follow, &decision.by, before.stage.as_deref()).await;
         }
         match self.output {
             Output::Json => output::json(&self.pipeline.get(&id).await?)?,
@@ -186,11 +190,11 @@ impl Session {
         Ok(Exit::Ok)
     }
 
-    async fn retry(&self, id: Option<String>, follow: &Follow) -> anyhow::Result<Exit> {
+    async fn retry(&self, id: Option<String>, follow: &Follow, by: &Person) -> anyhow::Result<Exit> {
         let id = self.id(id).await?;
         let deploy = self.pipeline.retry(&id).await?;
         if follow.is_wanted() {
-            return self.follow(&id, follow, None).await;
+            return self.follow(&id, follow, by, None).await;
         }
         match self.output {
             Output::Json => output::json(&deploy)?,

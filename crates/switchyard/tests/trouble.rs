@@ -102,6 +102,45 @@ fn a_second_deploy_on_the_same_entry_is_refused_clearly() {
 }
 
 #[test]
+fn a_deploy_that_nobody_watches_goes_through_or_goes_back() {
+    let demo = Demo::start();
+    demo.commit(NEW);
+    let url = demo.url("pipeline");
+    let start = |more: &[&str]| {
+        let arguments = ["deploy", "start", "hello_world", "--server", &url, "--wait"];
+        Process::start(common::switchyard().args(arguments).args(more))
+    };
+    // Interrupted, it is left alone, or aborted: whoever started the command sees which.
+    let mut left = start(&[]);
+    left.line("waiting    integration testing", LIMIT);
+    left.signal("TERM");
+    assert_eq!(left.wait(LIMIT), 128 + 15, "{}", left.text());
+    assert!(left.text().contains("goes on; `switchyard deploy watch"), "{}", left.text());
+    assert_eq!(demo.deploy("1")["state"], "waiting");
+    demo.expect(3, &["deploy", "abort", "1", "--wait", "--timeout", "60s"]);
+    let mut aborted = start(&["--or-abort"]);
+    aborted.line("waiting    integration testing", LIMIT);
+    aborted.signal("INT");
+    assert_eq!(aborted.wait(LIMIT), 3, "{}", aborted.text());
+    assert!(aborted.text().contains("SIGINT: aborting 2"), "{}", aborted.text());
+    assert!(demo.deploy("2")["reason"].as_str().unwrap().contains("SIGINT: --or-abort"), "{}", demo.deploy("2"));
+    let mut late = start(&["--timeout", "1s", "--or-abort"]);
+    assert_eq!(late.wait(LIMIT), 3, "{}", late.text());
+    assert!(late.text().contains("the time is over: aborting 3"), "{}", late.text());
+    demo.is_at("world-v1", "world");
+
+    let mut through = start(&["--approve-after", "100ms", "--actor", "ci", "--timeout", "60s"]);
+    assert_eq!(through.wait(LIMIT), 0, "{}", through.text());
+    let text = through.text();
+    for line in ["running    deploy", "world-v2 is ready and registered", "succeeded  cleanup"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let stages = demo.deploy("4")["stages"].clone();
+    assert_eq!(stages.as_array().unwrap().iter().filter(|stage| stage["approvedBy"] == "ci").count(), 3, "{stages}");
+    demo.is_at("world-v2", NEW);
+}
+
+#[test]
 fn a_foreign_edit_is_not_overwritten() {
     let demo = Demo::start();
     demo.commit(NEW);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub enum Play {
 pub struct Node {
     namespace: String,
     inside: Arc<Mutex<Inside>>,
+    /// Ends the player with the yard that has it.
+    is_over: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -43,13 +46,17 @@ struct Inside {
 impl Node {
     pub fn start(cluster: &ControlPlane, namespace: &str) -> Node {
         cluster.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "played"}}));
-        let node = Node { namespace: namespace.to_owned(), inside: Arc::default() };
+        let node = Node { namespace: namespace.to_owned(), inside: Arc::default(), is_over: Arc::default() };
         let (player, kubeconfig) = (node.clone(), cluster.kubeconfig());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(player.play_for_ever(kubeconfig));
         });
         node
+    }
+
+    pub fn stop(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -77,12 +84,12 @@ impl Node {
     async fn play_for_ever(self, kubeconfig: PathBuf) {
         let connection = Connection { kubeconfig: Some(kubeconfig), ..Connection::default() };
         let cluster = Clusters::default().get(&connection).unwrap();
-        loop {
+        while !self.is_over.load(Ordering::Relaxed) {
             // The API server may be dead: a test's doing.
             if let Ok(client) = cluster.client().await {
                 let _ = self.play_once(&client).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(80)).await;
         }
     }
 
@@ -102,6 +109,14 @@ impl Node {
                     json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target});
                 send(client, "POST", &at(&format!("pods/{name}/binding")), binding).await?;
             }
+            if self.is_unready(pod) {
+                let involved = json!({"kind": "Pod", "namespace": self.namespace, "name": name});
+                let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": format!("{name}.probe")},
+                    "involvedObject": involved, "type": "Warning", "reason": "Unhealthy",
+                    "message": "Readiness probe failed: connection refused", "lastTimestamp": "2026-01-01T00:00:00Z"});
+                // It is there from the last round.
+                let _ = send(client, "POST", &at("events"), event).await;
+            }
             if let Some(status) = self.status(pod) {
                 send(client, "PATCH", &at(&format!("pods/{name}/status")), json!({ "status": status })).await?;
             }
@@ -119,6 +134,11 @@ impl Node {
         }
         self.inside().endpoints = endpoints;
         Ok(())
+    }
+
+    fn is_unready(&self, pod: &Value) -> bool {
+        let version = pod["metadata"]["labels"]["l5d.io/version"].as_str().unwrap_or_default();
+        self.inside().plays.get(version) == Some(&Play::Unready)
     }
 
     /// What its status becomes, if that is another one.

@@ -121,6 +121,12 @@ impl<'a> Yard<'a> {
     }
 }
 
+impl Drop for Yard<'_> {
+    fn drop(&mut self) {
+        self.node.stop();
+    }
+}
+
 /// A replication controller, as the tutorial had them.
 fn first() -> Value {
     let labels =

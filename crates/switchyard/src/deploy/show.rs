@@ -102,6 +102,17 @@ pub fn log_lines(log: &str) -> Vec<LogLine> {
     lines
 }
 
+/// What a deploy says on its way, below its stages; what the stages' own lines say is left out.
+pub fn progress(log: &str) -> Vec<String> {
+    let is_state = |line: &LogLine| {
+        let stage = line.stage.as_deref().unwrap_or_default();
+        let rest = line.text.strip_prefix(stage).and_then(|rest| rest.strip_prefix(": "));
+        rest.is_some_and(|rest| ["started", "succeeded"].contains(&rest) || rest.starts_with("waits for a person"))
+    };
+    let lines = log_lines(log).into_iter().filter(|line| !is_state(line));
+    lines.map(|line| safe(&format!("{:11}{}", "", line.text.replace('\n', " ")))).collect()
+}
+
 /// What is said while a deploy is followed.
 pub fn stage_line(deploy: &Deploy, stage: &Stage) -> String {
     let note = match (stage.state.as_str(), &deploy.gate) {

@@ -55,7 +55,9 @@ pub(super) async fn wait(place: &Place<'_>, version: &str, rendered: &[Object]) 
         changes.mark_unchanged();
         match look(place, version, &workloads, &services).await {
             Ok(seen) => {
+                waiting.see().await;
                 if seen.is_rolled_out && seen.missing.is_empty() {
+                    waiting.log(&seen, None).await;
                     return Ok(seen.pods.into_iter().filter(|pod| pod.is_ready && !pod.is_ending).collect());
                 }
                 waiting.judge(&seen).await?;
@@ -171,17 +173,20 @@ impl<'a> Waiting<'a> {
         });
     }
 
+    /// The cluster answered.
+    async fn see(&mut self) {
+        let now = Instant::now();
+        match self.is_blind {
+            true => self.place.remark(Level::Info, "the cluster answers again".to_owned()).await,
+            false => self.waited += now - self.last_seen,
+        }
+        self.is_blind = false;
+        self.last_seen = now;
+    }
+
     /// Not ready: says why, or gives up.
     async fn judge(&mut self, seen: &Seen) -> Result<(), String> {
         let now = Instant::now();
-        if self.is_blind {
-            self.is_blind = false;
-            let text = "the cluster answers again".to_owned();
-            self.place.remark(Level::Info, text).await;
-        } else {
-            self.waited += now - self.last_seen;
-        }
-        self.last_seen = now;
         let late = self.late(seen).await;
         let mut text = match seen.missing.iter().next() {
             Some((service, pods)) => format!(
