@@ -134,11 +134,30 @@ impl Known {
     }
 }
 
-/// Compares a token with a name in lower case. Setting bit 5 turns capitals into small letters, and the
-/// only other bytes that it turns into letters, digits or `-` are control characters, which no token has.
+/// Compares a token with a name in lower case, eight bytes at a time (the last eight may overlap). Setting
+/// bit 5 turns capitals into small letters, and the only other bytes that it turns into letters, digits or
+/// `-` are control characters, which no token has.
 #[inline]
 fn is_named(token: &[u8], name: &[u8]) -> bool {
-    token.len() == name.len() && token.iter().zip(name).all(|(byte, wanted)| byte | 0x20 == *wanted)
+    const SMALL: u64 = 0x2020_2020_2020_2020;
+    let word = |bytes: &[u8], from: usize| -> u64 {
+        bytes[from..].first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    };
+    if token.len() != name.len() {
+        return false;
+    }
+    let Some(last) = name.len().checked_sub(8) else {
+        return token.iter().zip(name).all(|(byte, wanted)| byte | 0x20 == *wanted);
+    };
+    let differ = |from: usize| (word(token, from) | SMALL) ^ word(name, from);
+    let mut from = 0;
+    while from < last {
+        if differ(from) != 0 {
+            return false;
+        }
+        from += 8;
+    }
+    differ(last) == 0
 }
 
 /// Names that start with `l`: Linkerd's own and Location.
@@ -251,6 +270,10 @@ mod tests {
             ("l5d_dtab", Known::Other),
             ("hosts", Known::Other),
             ("hast", Known::Other),
+            ("x-b3-tracexd", Known::Other),
+            ("content-lengtx", Known::Other),
+            ("xontent-length", Known::Other),
+            ("content-xength", Known::Other),
             ("", Known::Other),
         ] {
             assert_eq!(Known::of(name.as_bytes()), known, "{name}");

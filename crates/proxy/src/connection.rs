@@ -65,11 +65,10 @@ pub(crate) struct Parser {
 }
 
 /// What became of bytes.
-#[expect(clippy::large_enum_variant, reason = "handed on at once; a box would cost each request an allocation")]
 enum Taken {
     /// More are needed.
     Partial,
-    Request(Request, Vec<u8>),
+    Request(Box<Request>, Vec<u8>),
     /// A head that could not be read, or did not come in time: the status that says so.
     Refused(u16),
     /// A request that is answered here, because of its head or its body.

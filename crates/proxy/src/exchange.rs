@@ -35,7 +35,7 @@ use crate::wire::{Answer, Broken, Event, Parsed, Place};
 
 pub(crate) struct Exchange<'a> {
     pub connection: &'a mut Connection,
-    pub request: Request,
+    pub request: Box<Request>,
     /// The outgoing request; later what the client is to get.
     pub out: Vec<u8>,
     /// How much of `out` is written.
@@ -116,7 +116,7 @@ impl<'a> Exchange<'a> {
     /// The exchange of one request, which counts as under way from here.
     pub(crate) fn new(
         connection: &'a mut Connection,
-        request: Request,
+        request: Box<Request>,
         out: Vec<u8>,
         under_way: UnderWay,
     ) -> Exchange<'a> {
@@ -766,7 +766,7 @@ enum Resend {
 }
 
 /// More requests than the server may have under way.
-pub(crate) async fn refuse(connection: &mut Connection, request: Request, out: Vec<u8>) -> Next {
+pub(crate) async fn refuse(connection: &mut Connection, request: Box<Request>, out: Vec<u8>) -> Next {
     connection.worker.give_buffer(out);
     connection.server.nacks.inc();
     let ending = Ending { method: request.method, keep_alive: request.keep_alive && request.is_complete() };

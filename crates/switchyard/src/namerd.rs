@@ -66,6 +66,7 @@ async fn serve(config: Config, source: &Source, log: logs::Filter) -> anyhow::Re
         .map_err(|error| Failure::error(Exit::Failed, format!("{}: {}", source.name(), crate::web::chain(&error))))?;
     let systemd = Systemd::of_this_process();
     systemd.ready("Serving");
+    crate::runtime::release_text_after_start();
     let grace = tokio::select! {
         signal = ending.wanted() => {
             info!("{signal}: closing");

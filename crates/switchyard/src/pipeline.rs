@@ -41,6 +41,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     info!("serving the pipeline on {}", server.address());
     let systemd = Systemd::of_this_process();
     systemd.ready("Serving");
+    crate::runtime::release_text_after_start();
     info!("{}: ending; deploys in flight stay in the journal", ending.wanted().await);
     systemd.stopping();
     server.stop().await;

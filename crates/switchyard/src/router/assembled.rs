@@ -283,6 +283,7 @@ impl Assembled {
             info!("serving {} on {}", server.router, server.address);
         }
         self.tell_systemd();
+        crate::runtime::release_text_after_start();
         Ok(())
     }
 
