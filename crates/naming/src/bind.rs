@@ -46,6 +46,7 @@ impl Evaluation<'_, '_> {
             return State::Failed(too_many_lookups());
         }
         let below = Place { depth: at.depth + 1, ..at };
+        self.lookups.looks_up(path);
         match self.layers.lookup(path) {
             // Also where the one entry that matches says `~`: the original cannot tell the two apart.
             NameTree::Neg => match self.lookups.ask(path) {

@@ -1,7 +1,8 @@
 //! The interpreter over a dtab of its own (or none) and the configured namers.
 //!
 //! One task per name that is being read: it evaluates the name over what is known (`bind`), publishes,
-//! and evaluates again when something that it read has changed. It ends with its last reader.
+//! and evaluates again when something that it read has changed: of the own dtab, an entry that it can
+//! reach (`reach`). It ends with its last reader.
 //!
 //! Never empty: once a name is bound, an evaluation that is pending or fails does not take the tree
 //! away; readers keep the last good one, and `state()` says which names that holds for and why.
@@ -14,6 +15,7 @@ use std::{
 
 use names::{Dtab, Path};
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::{
     BoundTree, ExplainError, Fed, Interpreter, Live, Namers, Publisher, Served, Shared, State,
@@ -21,6 +23,7 @@ use crate::{
     explainer,
     interpreter::{Explaining, is_same},
     lookups::{Layers, Lookups},
+    reach::{Reach, Watching},
 };
 
 /// See the module's documentation. Cheap to clone; clones share their bindings.
@@ -33,19 +36,24 @@ pub struct ConfiguredInterpreter {
 
 struct Parts {
     own: Option<Live<Dtab>>,
+    /// Where there is an own dtab.
+    reach: Option<Arc<Reach>>,
+    _watching: Option<Watching>,
     namers: Namers,
     served: Live<Served>,
 }
 
 /// What a binding tells besides its tree.
 pub(crate) struct Binding {
-    under: Publisher<Dtab>,
+    pub(crate) under: Publisher<Dtab>,
+    /// The own dtab changed in a way that can reach it.
+    pub(crate) touched: Notify,
     stale: Mutex<Option<Arc<str>>>,
 }
 
 impl Default for Binding {
     fn default() -> Binding {
-        Binding { under: Live::channel(State::Pending).0, stale: Mutex::new(None) }
+        Binding { under: Live::channel(State::Pending).0, touched: Notify::new(), stale: Mutex::new(None) }
     }
 }
 
@@ -80,8 +88,9 @@ impl ConfiguredInterpreter {
 
     /// Like `new`, for a dtab that has a version.
     pub fn serving(own: Option<Live<Dtab>>, namers: Namers, served: Live<Served>) -> ConfiguredInterpreter {
+        let (reach, watching) = own.clone().map(Reach::watch).unzip();
         ConfiguredInterpreter {
-            parts: Arc::new(Parts { own, namers, served }),
+            parts: Arc::new(Parts { own, reach, _watching: watching, namers, served }),
             bindings: Shared::new(),
             names: Shared::new(),
         }
@@ -164,30 +173,28 @@ async fn wait(own: &mut Option<Live<Dtab>>, lookups: &mut Lookups<'_>) {
 
 /// Keeps one binding.
 async fn feed(parts: Arc<Parts>, key: BindKey, fed: Arc<Fed<BoundTree, Binding>>) {
-    let mut own = parts.own.clone();
+    let seat = parts.reach.as_ref().map(|reach| reach.enter(&fed));
     let mut lookups = Lookups::new(&parts.namers);
     loop {
-        let (state, under) = match own_dtab(&mut own) {
-            State::Ok(dtab) => {
-                let layers = Layers { own: dtab.clone(), local: key.local.clone() };
-                (evaluate(&layers, &mut lookups, &key.path), Some(dtab))
+        let own = parts.reach.as_ref().map_or_else(|| State::Ok(Dtab::empty()), |reach| reach.now());
+        let state = match &own {
+            State::Ok(own) => {
+                let layers = Layers { own: own.clone(), local: key.local.clone() };
+                evaluate(&layers, &mut lookups, &key.path)
             }
-            State::Pending => (State::Pending, None),
-            State::Failed(why) => (State::Failed(why), None),
+            State::Pending => State::Pending,
+            State::Failed(why) => State::Failed(why.clone()),
         };
         let known = !matches!(state, State::Pending);
         let stale = publish_keeping_good(&fed.value, state);
-        let follows = known && stale.is_none() && parts.own.is_some();
+        let follows = known && stale.is_none();
         note_stale(&fed.extra, &key.path, stale);
-        if let Some(dtab) = under.filter(|_| follows) {
-            // Compared by identity: large tables, and one of these for each name.
-            let same = |old: &State<Dtab>, new: &State<Dtab>| match (old, new) {
-                (State::Ok(old), State::Ok(new)) => old.is_same(new),
-                _ => false,
-            };
-            fed.extra.under.set_unless(State::Ok(dtab), same);
+        if seat.as_ref().is_none_or(|seat| seat.note(lookups.looked_up(), &own, follows)) {
+            tokio::select! {
+                () = fed.extra.touched.notified() => {}
+                () = lookups.changed() => {}
+            }
         }
-        wait(&mut own, &mut lookups).await;
     }
 }
 

@@ -13,6 +13,7 @@ pub mod json;
 mod live;
 mod lookups;
 mod namer;
+mod reach;
 mod shared;
 mod transformed;
 

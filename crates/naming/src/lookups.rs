@@ -65,17 +65,30 @@ pub(crate) struct Lookups<'a> {
     /// By path, and the place in the order in which namers are asked for it.
     names: HashMap<(usize, Path), Read<NamerTree>>,
     addrs: HashMap<u64, Read<Addr>>,
+    /// What the last evaluation looked up in the dtabs.
+    looked_up: Vec<Path>,
     round: u64,
 }
 
 impl<'a> Lookups<'a> {
     pub(crate) fn new(namers: &'a Namers) -> Lookups<'a> {
-        Lookups { namers, names: HashMap::new(), addrs: HashMap::new(), round: 0 }
+        Lookups { namers, names: HashMap::new(), addrs: HashMap::new(), looked_up: Vec::new(), round: 0 }
     }
 
     /// Before an evaluation.
     pub(crate) fn begin(&mut self) {
         self.round += 1;
+        self.looked_up.clear();
+    }
+
+    /// Notes that the evaluation looks up `path` in the dtabs.
+    pub(crate) fn looks_up(&mut self, path: &Path) {
+        self.looked_up.push(path.clone());
+    }
+
+    /// What the last evaluation looked up in the dtabs, once.
+    pub(crate) fn looked_up(&mut self) -> Vec<Path> {
+        std::mem::take(&mut self.looked_up)
     }
 
     /// After an evaluation: what it did not read is watched no longer.
