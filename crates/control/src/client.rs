@@ -60,20 +60,13 @@ struct Core {
 }
 
 /// What a binding is shared by.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Hash)]
 struct Key {
     local: Dtab,
     path: Path,
 }
 
 impl Eq for Key {}
-
-impl std::hash::Hash for Key {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.path.hash(state);
-        self.local.len().hash(state);
-    }
-}
 
 /// For `state()`.
 #[derive(Debug, Default)]

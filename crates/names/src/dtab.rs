@@ -2,11 +2,12 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     str::FromStr,
     sync::{Arc, OnceLock},
 };
 
-use crate::{Label, NameTree, ParseError, Path, changes, index::Index, parser::Parser, path::show_label};
+use crate::{Label, NameTree, ParseError, Path, changes, fingerprint::Fingerprint, index::Index, parser::Parser, path::show_label};
 
 /// One element of a prefix.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -98,6 +99,13 @@ struct Table {
     /// Those of a table with halves are copied when somebody wants them all.
     entries: OnceLock<Vec<Dentry>>,
     index: OnceLock<Index>,
+    fingerprint: OnceLock<Fingerprint>,
+}
+
+impl Table {
+    fn new(halves: Option<(Dtab, Dtab)>, entries: OnceLock<Vec<Dentry>>) -> Table {
+        Table { halves, entries, index: OnceLock::new(), fingerprint: OnceLock::new() }
+    }
 }
 
 /// Below this number of entries reading them all is cheaper than an index.
@@ -111,7 +119,7 @@ impl Dtab {
     }
 
     pub fn new(entries: Vec<Dentry>) -> Dtab {
-        Dtab { table: Arc::new(Table { halves: None, entries: entries.into(), index: OnceLock::new() }) }
+        Dtab { table: Arc::new(Table::new(None, entries.into())) }
     }
 
     pub fn read(text: &str) -> Result<Dtab, ParseError> {
@@ -166,7 +174,7 @@ impl Dtab {
         } else {
             (self.clone(), more.clone())
         };
-        Dtab { table: Arc::new(Table { halves: Some(halves), entries: OnceLock::new(), index: OnceLock::new() }) }
+        Dtab { table: Arc::new(Table::new(Some(halves), OnceLock::new())) }
     }
 
     /// The entries that match, with their place in the table, last first: the order in which they count.
@@ -202,6 +210,14 @@ impl Dtab {
         }
     }
 
+    /// Of a table that is made of others it follows from theirs.
+    fn fingerprint(&self) -> Fingerprint {
+        *self.table.fingerprint.get_or_init(|| match &self.table.halves {
+            Some((first, second)) => first.fingerprint().then(second.fingerprint()),
+            None => Fingerprint::of(self.entries()),
+        })
+    }
+
     /// Each destination simplified; entries that are then `~` go.
     pub fn simplified(&self) -> Dtab {
         let simplified = self.entries().iter().filter_map(|entry| match entry.dst.simplified() {
@@ -223,12 +239,26 @@ impl PartialEq for Dtab {
         if Arc::ptr_eq(&self.table, &other.table) {
             return true;
         }
+        // Where both were hashed already.
+        if let (Some(one), Some(other)) = (self.table.fingerprint.get(), other.table.fingerprint.get())
+            && one != other
+        {
+            return false;
+        }
         match (&self.table.halves, &other.table.halves) {
             (Some((first, second)), Some((other_first, other_second))) if first.len() == other_first.len() => {
                 first == other_first && second == other_second
             }
             _ => self.len() == other.len() && self.entries() == other.entries(),
         }
+    }
+}
+
+/// Reads every entry once in the life of a table.
+impl Hash for Dtab {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.len().hash(state);
+        self.fingerprint().hash(state);
     }
 }
 

@@ -6,6 +6,7 @@
 mod changes;
 mod dtab;
 mod error;
+mod fingerprint;
 mod index;
 mod matcher;
 mod parser;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 use names::{Dentry, Dtab, NameTree, Path, Prefix, Weighted};
@@ -132,6 +133,10 @@ proptest! {
         prop_assert_eq!(whole.lookup(&path), flat.lookup(&path));
         prop_assert_eq!((whole.len(), whole.last()), (flat.len(), flat.last()));
         prop_assert_eq!(&whole, &flat);
+        let hash = std::hash::RandomState::new();
+        prop_assert_eq!(hash.hash_one(&whole), hash.hash_one(&flat));
+        let other = whole.concat(&Dtab::read("/other=>/dtab").unwrap());
+        prop_assert!(hash.hash_one(&other) != hash.hash_one(&whole) && other != whole);
         prop_assert_eq!(whole.to_string(), flat.to_string());
     }
 

@@ -8,10 +8,7 @@
 //! away; readers keep the last good one, and `state()` says which names that holds for and why.
 //! Only an evaluation that succeeds, also with `~`, replaces it.
 
-use std::{
-    hash::{Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use names::{Dtab, Path};
 use serde_json::json;
@@ -58,23 +55,13 @@ impl Default for Binding {
 }
 
 /// What a binding is shared by.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Hash)]
 pub(crate) struct BindKey {
     pub(crate) local: Dtab,
     pub(crate) path: Path,
 }
 
 impl Eq for BindKey {}
-
-impl Hash for BindKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.path.hash(state);
-        self.local.len().hash(state);
-        if let Some(last) = self.local.last() {
-            last.prefix.hash(state);
-        }
-    }
-}
 
 impl ConfiguredInterpreter {
     /// `own` stands below the caller's dtab: a namespace of the control plane, a dtab file. Bindings
@@ -186,10 +173,21 @@ async fn feed(parts: Arc<Parts>, key: BindKey, fed: Arc<Fed<BoundTree, Binding>>
             State::Failed(why) => State::Failed(why.clone()),
         };
         let known = !matches!(state, State::Pending);
-        let stale = publish_keeping_good(&fed.value, state);
-        let follows = known && stale.is_none();
-        note_stale(&fed.extra, &key.path, stale);
-        if seat.as_ref().is_none_or(|seat| seat.note(lookups.looked_up(), &own, follows)) {
+        let publish = || {
+            let stale = publish_keeping_good(&fed.value, state);
+            let follows = known && stale.is_none();
+            note_stale(&fed.extra, &key.path, stale);
+            follows
+        };
+        let looked_up = lookups.looked_up();
+        let is_current = match &seat {
+            Some(seat) => seat.note(looked_up, &own, publish),
+            None => {
+                publish();
+                true
+            }
+        };
+        if is_current {
             tokio::select! {
                 () = fed.extra.touched.notified() => {}
                 () = lookups.changed() => {}

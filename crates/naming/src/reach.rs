@@ -134,10 +134,10 @@ impl Table {
 }
 
 impl Seat {
-    /// After an evaluation under `under` that looked up `paths`: whether that is still the dtab of now. If it
-    /// is not, what changed since may reach it, and it has to be evaluated once more. `follows`: the tree that
-    /// was published follows from it.
-    pub(crate) fn note(&self, mut paths: Vec<Path>, under: &State<Dtab>, follows: bool) -> bool {
+    /// After an evaluation under `under` that looked up `paths`. If that is still the dtab of now, `publish` hands
+    /// the tree over and says whether it follows from it. If it is not, what changed since may reach the name:
+    /// nothing is handed over, and it has to be evaluated once more.
+    pub(crate) fn note(&self, mut paths: Vec<Path>, under: &State<Dtab>, publish: impl FnOnce() -> bool) -> bool {
         paths.sort();
         paths.dedup();
         let mut table = self.reach.lock();
@@ -146,7 +146,7 @@ impl Seat {
             (State::Ok(now), State::Ok(under)) => now.is_same(under),
             (now, under) => now == under,
         };
-        let Some(noted) = table.bindings.get_mut(&self.number) else { return is_current };
+        let Some(noted) = table.bindings.get_mut(&self.number).filter(|_| is_current) else { return false };
         if noted.paths != paths {
             for path in noted.paths.drain(..) {
                 table.looked.remove(&(path, self.number));
@@ -154,8 +154,9 @@ impl Seat {
             table.looked.extend(paths.iter().map(|path| (path.clone(), self.number)));
             noted.paths = paths;
         }
-        noted.follows = follows && is_current;
-        if follows && matches!(under, State::Ok(_)) {
+        // Under the lock: a change that comes now finds the tree with what it was evaluated under.
+        noted.follows = publish();
+        if noted.follows && matches!(under, State::Ok(_)) {
             // Compared by identity: large tables, and one of these for each name.
             let same = |old: &State<Dtab>, new: &State<Dtab>| match (old, new) {
                 (State::Ok(old), State::Ok(new)) => old.is_same(new),
@@ -163,7 +164,7 @@ impl Seat {
             };
             noted.fed.extra.under.set_unless(under.clone(), same);
         }
-        is_current
+        true
     }
 }
 
@@ -211,7 +212,7 @@ mod tests {
                 let (live, fed) = fed(&names, number);
                 let seat = reach.enter(&fed);
                 let paths = paths.iter().map(|path| Path::read(path).unwrap()).collect();
-                assert!(seat.note(paths, &first, number < 2));
+                assert!(seat.note(paths, &first, || number < 2));
                 (live, fed, seat)
             })
             .collect();
@@ -243,12 +244,13 @@ mod tests {
                 assert_eq!(fed.extra.under.get(), expected, "{text}");
                 // What was reached is evaluated anew, and looks up the same.
                 let paths = looked[seat.number as usize].iter().map(|path| Path::read(path).unwrap()).collect();
-                assert!(seat.note(paths, &now, follows));
+                assert!(seat.note(paths, &now, || follows));
             }
             before = now;
         }
         let late = Path::read("/svc/a").unwrap();
-        assert!(!bound[0].2.note(vec![late], &dtab("/svc/a => /gone"), true), "evaluated under an older dtab");
+        let never = || panic!("handed over what does not follow");
+        assert!(!bound[0].2.note(vec![late], &dtab("/svc/a => /gone"), never), "evaluated under an older dtab");
         drop(bound);
         assert!(reach.lock().looked.is_empty() && reach.lock().bindings.is_empty());
     }
