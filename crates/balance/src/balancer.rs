@@ -9,8 +9,10 @@
 //! Endpoints of one weight form a class; a class is drawn by weight × size, classes without an open
 //! endpoint last. A pick costs the same for ten endpoints and for a hundred thousand (heap: their
 //! logarithm), allocates nothing, and takes an open endpoint if there is one. An endpoint that comes or
-//! goes costs under a microsecond whatever their number, so that a large set can be taken over in steps.
+//! goes costs under a microsecond whatever their number, and no table moves as a whole when it grows: a large set can be taken
+//! over in steps.
 
+mod chunked;
 mod class;
 mod config;
 mod counts;
@@ -18,6 +20,7 @@ mod heap;
 mod members;
 mod node;
 mod order;
+mod places;
 mod shares;
 mod sorted;
 
@@ -25,12 +28,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{Hash, RandomState};
 
-use hashbrown::HashTable;
-
 use crate::accrual::{self, Accrual, Outcome, State};
 use crate::random::Random;
+use chunked::Chunked;
 use class::Class;
 use node::{NEVER, Node};
+use places::Places;
 use shares::{Among, Shares};
 
 pub use config::{Aperture, BalancerConfig, Strategy, StrategyError};
@@ -89,12 +92,12 @@ pub struct Balancer<K> {
     config: BalancerConfig,
     accrual: accrual::Config,
     /// Of each slot the part that a choice looks at.
-    nodes: Vec<Node>,
+    nodes: Chunked<Node>,
     /// The rest of it.
-    slots: Vec<Slot<K>>,
+    slots: Chunked<Slot<K>>,
     free: Vec<u32>,
     /// Slots by the hash of their key.
-    index: HashTable<u32>,
+    index: Places,
     hasher: RandomState,
     classes: Vec<Class>,
     /// Lost their last member since the last [`Balancer::settle`], which frees them for other weights.
@@ -143,10 +146,10 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         Balancer {
             config,
             accrual,
-            nodes: Vec::new(),
-            slots: Vec::new(),
+            nodes: Chunked::default(),
+            slots: Chunked::default(),
             free: Vec::new(),
-            index: HashTable::new(),
+            index: Places::default(),
             hasher: RandomState::new(),
             classes: Vec::new(),
             emptied: Vec::new(),
@@ -173,7 +176,7 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.index.len() == 0
     }
 
     /// The endpoint for one request; `None` only if there are none.

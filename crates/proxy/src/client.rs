@@ -5,10 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use balance::{Admission, BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
+use names::Path;
 use naming::{Addr, Bound, Endpoints, Live, State};
 use telemetry::{Counter, Gauge, Stat};
 use tokio::task::{spawn_local, yield_now};
 
+use crate::cache::Used;
 use crate::cluster::{Cluster, Key, authority};
 use crate::directory::{Directory, Entry};
 use crate::housekeeping::Turn;
@@ -27,6 +29,8 @@ const LEAST_RATE: u32 = 5;
 pub(crate) struct Client {
     /// `/#/io.l5d.fs/world-v1`
     pub id: String,
+    /// The same as a path.
+    pub path: Path,
     pub settings: settings::Client,
     pub metrics: Rc<Metrics>,
     /// Where it speaks TLS.
@@ -44,6 +48,12 @@ pub(crate) struct Client {
     has_authorities: Cell<bool>,
     pub used: Cell<u64>,
     entry: Entry,
+}
+
+impl Used for Client {
+    fn used(&self) -> u64 {
+        self.used.get()
+    }
 }
 
 /// What is known of the addresses.
@@ -285,6 +295,7 @@ impl Client {
             entry: directory.enter(&shown, addr.clone()),
             secured,
             id: shown,
+            path: bound.id.clone(),
             addr: RefCell::new(addr),
             known: RefCell::new(Known::Pending),
             cluster: RefCell::new(Cluster::new(balancer, accrual, bounds, limits.clone())),

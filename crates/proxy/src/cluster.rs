@@ -9,7 +9,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -21,20 +21,16 @@ use crate::pool::{Bounds, Endpoint, Idle};
 
 /// Endpoints that are looked at between two looks at the clock.
 const LOOKS: usize = 64;
-/// Sets above this get room to grow in.
-const LARGE: usize = 1024;
 /// Addresses that a text shows.
 const SHOWN: usize = 100;
 
 pub(crate) struct Cluster {
     pub balancer: Balancer<Key>,
     bounds: Bounds,
-    /// Endpoints that the balancer has room for without moving what it has: that would take milliseconds.
-    room: usize,
     limits: Option<Rc<Limits>>,
     /// Of the set, and of those endpoints that have one of their own.
     common_authority: Option<Rc<str>>,
-    authorities: HashMap<SocketAddr, Rc<str>>,
+    authorities: Authorities,
     pub idle: Rc<Idle>,
     /// What the balancer holds, or will hold at the end of the way.
     set: Endpoints,
@@ -61,10 +57,9 @@ impl Cluster {
         Cluster {
             balancer: Balancer::with(config, accrual),
             bounds,
-            room: 0,
             limits,
             common_authority: None,
-            authorities: HashMap::new(),
+            authorities: Authorities::default(),
             idle: Rc::default(),
             set: Endpoints::default(),
             newest: None,
@@ -84,7 +79,7 @@ impl Cluster {
 
     /// The Host that an endpoint wants.
     pub(crate) fn authority(&self, address: SocketAddr) -> Option<Rc<str>> {
-        self.authorities.get(&address).or(self.common_authority.as_ref()).cloned()
+        self.authorities.get(address).or(self.common_authority.as_ref()).cloned()
     }
 
     /// Whether a set is being taken over.
@@ -113,12 +108,6 @@ impl Cluster {
 
     fn begin(&mut self, newest: Endpoints, now: u64) {
         self.balancer.begin_update(now);
-        // On the way there may be all of both.
-        let both = self.set.len() + newest.len();
-        if newest.len() > LARGE && both > self.room {
-            self.room = both.max(2 * newest.len()) + newest.len();
-            self.balancer.reserve(self.room);
-        }
         let old = std::mem::replace(&mut self.set, newest.clone());
         let differences = Differences::new(old, newest);
         self.way = Some(Way { differences, is_compared: false, leaving: Vec::new() });
@@ -143,6 +132,46 @@ impl Cluster {
     }
 }
 
+/// What endpoints want as Host, in parts that do not all grow at once: one table of a hundred thousand would take
+/// milliseconds to grow.
+#[derive(Default)]
+struct Authorities {
+    /// None as long as nobody wants any.
+    parts: Vec<HashMap<SocketAddr, Rc<str>>>,
+    hasher: RandomState,
+}
+
+impl Authorities {
+    const PARTS: usize = 64;
+
+    fn is_empty(&self) -> bool {
+        self.parts.iter().all(HashMap::is_empty)
+    }
+
+    fn get(&self, address: SocketAddr) -> Option<&Rc<str>> {
+        self.parts.get(self.part_of(address))?.get(&address)
+    }
+
+    fn insert(&mut self, address: SocketAddr, authority: Rc<str>) {
+        if self.parts.is_empty() {
+            self.parts.resize_with(Self::PARTS, HashMap::new);
+        }
+        let part = self.part_of(address);
+        self.parts[part].insert(address, authority);
+    }
+
+    fn remove(&mut self, address: SocketAddr) {
+        let part = self.part_of(address);
+        if let Some(part) = self.parts.get_mut(part) {
+            part.remove(&address);
+        }
+    }
+
+    fn part_of(&self, address: SocketAddr) -> usize {
+        if self.parts.is_empty() { 0 } else { self.hasher.hash_one(address) as usize % Self::PARTS }
+    }
+}
+
 /// `authority` in metadata.
 pub(crate) fn authority(meta: &Meta) -> Option<Rc<str>> {
     meta.get("authority").and_then(serde_json::Value::as_str).map(Rc::from)
@@ -153,7 +182,7 @@ impl Way {
     fn go_on(
         &mut self,
         balancer: &mut Balancer<Key>,
-        authorities: &mut HashMap<SocketAddr, Rc<str>>,
+        authorities: &mut Authorities,
         now: u64,
     ) -> bool {
         if !self.is_compared {
@@ -162,8 +191,8 @@ impl Way {
                 Difference::Put(endpoint) => {
                     balancer.put(Key::new(endpoint.addr), endpoint.weight, now);
                     match authority(&endpoint.meta) {
-                        Some(authority) => drop(authorities.insert(endpoint.addr, authority)),
-                        None => drop(authorities.remove(&endpoint.addr)),
+                        Some(authority) => authorities.insert(endpoint.addr, authority),
+                        None => authorities.remove(endpoint.addr),
                     }
                 }
                 Difference::Gone(address) => leaving.push(address),
@@ -175,7 +204,7 @@ impl Way {
                 if let Some(key) = balancer.take(&Key::new(address)) {
                     key.remove();
                 }
-                authorities.remove(&address);
+                authorities.remove(address);
             }
         }
         false

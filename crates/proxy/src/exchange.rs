@@ -374,9 +374,7 @@ impl<'a> Exchange<'a> {
                     }
                     let before = self.picked.take().filter(|picked| picked.is_of(client));
                     let Some(picked) = before.or_else(|| client.pick(now)) else {
-                        let dtab = &self.connection.server.router.settings.dtab;
-                        let name = &self.request.name;
-                        return Err(Stop::Failure(Failure::unbound(&name.service.name, dtab, &name.local)));
+                        return Err(Stop::Failure(self.connection.server.router.unbound(&self.request.name)));
                     };
                     let endpoint = picked.endpoint.clone();
                     let look = !self.request.method.is_idempotent();

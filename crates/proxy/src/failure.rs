@@ -11,8 +11,9 @@ use names::Dtab;
 
 use crate::settings::Limits;
 
-/// Entries of a dtab that an answer shows.
+/// Entries of a dtab that an answer shows, and of how many bytes.
 const SHOWN_ENTRIES: usize = 1000;
+const SHOWN_BYTES: usize = 16 * 1024;
 
 /// What kind of trouble it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,12 +143,13 @@ impl Failure {
         Failure::new(Kind::CallDepth, text)
     }
 
-    /// Template A. The section `dtab:` is always empty, as in the original.
-    pub(crate) fn unbound(name: &str, base: &Dtab, local: &Dtab) -> Failure {
-        let mut text = format!("Unable to route request!\n\nservice name: {name}\ndtab:\n\nbase dtab:\n");
-        entries(base, &mut text);
-        text.push_str("override dtab:\n");
-        entries(local, &mut text);
+    /// Template A. The section `dtab:` is always empty, as in the original. `base`: of the router's dtab what
+    /// [`shown`] shows.
+    pub(crate) fn unbound(name: &str, base: &str, local: &Dtab) -> Failure {
+        let local = shown(local);
+        let text = format!(
+            "Unable to route request!\n\nservice name: {name}\ndtab:\n\nbase dtab:\n{base}override dtab:\n{local}"
+        );
         Failure::new(Kind::Unbound, text)
     }
 
@@ -300,14 +302,25 @@ impl Failure {
 
 /// One entry a line; without entries an empty line. Of a long dtab only the beginning: whoever asks for names
 /// that do not exist must not have all of it written each time.
-fn entries(dtab: &Dtab, text: &mut String) {
+pub(crate) fn shown(dtab: &Dtab) -> String {
     let all = dtab.entries();
-    let lines = all.iter().take(SHOWN_ENTRIES).map(|entry| format!("  {} => {}", entry.prefix, entry.dst));
-    text.push_str(&lines.collect::<Vec<_>>().join("\n"));
-    text.push('\n');
-    if all.len() > SHOWN_ENTRIES {
-        text.push_str(&format!("  ... and {} more\n", all.len() - SHOWN_ENTRIES));
+    let (mut text, mut many) = (String::new(), 0);
+    for entry in all.iter().take(SHOWN_ENTRIES) {
+        let line = format!("  {} => {}", entry.prefix, entry.dst);
+        if many > 0 && text.len() + line.len() >= SHOWN_BYTES {
+            break;
+        }
+        if many > 0 {
+            text.push('\n');
+        }
+        text.push_str(&line);
+        many += 1;
     }
+    text.push('\n');
+    if all.len() > many {
+        text.push_str(&format!("  ... and {} more\n", all.len() - many));
+    }
+    text
 }
 
 /// A name as a client's label in the original: without its slash.
@@ -380,10 +393,13 @@ mod tests {
 
     #[test]
     fn of_a_long_dtab_the_beginning_is_shown() {
-        let entries = |count: usize| Dtab::read(&"/a=>/b;".repeat(count)).expect("a dtab");
-        let text = |count| Failure::unbound("/svc/web", &entries(count), &Dtab::empty()).text;
-        assert!(text(1000).ends_with("  /a => /b\noverride dtab:\n\n"));
-        assert!(text(1002).ends_with("  /a => /b\n  ... and 2 more\noverride dtab:\n\n"));
+        let dtab = |entry: &str, count: usize| Dtab::read(&entry.repeat(count)).expect("a dtab");
+        let text = |entry, count| Failure::unbound("/svc/web", &shown(&dtab(entry, count)), &Dtab::empty()).text;
+        assert!(text("/a=>/b;", 1000).ends_with("  /a => /b\noverride dtab:\n\n"));
+        assert!(text("/a=>/b;", 1002).ends_with("  /a => /b\n  ... and 2 more\noverride dtab:\n\n"));
+        let long = format!("/a=>/{};", "b".repeat(1000));
+        assert!(text(&long, 1002).ends_with("  ... and 986 more\noverride dtab:\n\n"));
+        assert!(text(&long, 1002).len() < 17 * 1024);
     }
 
     #[test]

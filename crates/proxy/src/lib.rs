@@ -3,6 +3,7 @@
 mod access_log;
 pub mod admin;
 mod authority;
+mod cache;
 mod classify;
 mod client;
 mod cluster;
@@ -41,6 +42,7 @@ mod stream;
 mod tcp;
 mod thread;
 mod trace;
+mod trees;
 mod tunnel;
 mod wire;
 mod worker;

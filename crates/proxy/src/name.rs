@@ -2,7 +2,7 @@
 //! each leaf.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use balance::{Branch, Draw, Independent};
@@ -10,9 +10,10 @@ use http1::write_line;
 use names::{Dtab, NameTree, Path};
 use naming::{Bound, BoundTree, Live, State};
 
+use crate::cache::Used;
 use crate::client::{Client, Known};
 use crate::failure::{Failure, Kind};
-use crate::metrics::{Requests, Scope};
+use crate::metrics::Requests;
 use crate::router::Router;
 use crate::service::Service;
 
@@ -26,6 +27,9 @@ pub(crate) struct Name {
     pub context: Box<[u8]>,
     /// When it was last used, in nanoseconds since the epoch.
     pub used: Cell<u64>,
+    /// Its place among those whose tree is compiled, which find it out of date when it was taken apart.
+    pub seat: Cell<usize>,
+    me: Weak<Name>,
     live: RefCell<Live<BoundTree>>,
     route: RefCell<Route>,
 }
@@ -68,21 +72,27 @@ enum Undrawn {
 }
 
 impl Name {
-    pub(crate) fn new(service: Rc<Service>, local: Dtab, under: Dtab, live: Live<BoundTree>) -> Name {
+    pub(crate) fn new(service: Rc<Service>, local: Dtab, under: Dtab, live: Live<BoundTree>) -> Rc<Name> {
         let mut context = Vec::new();
         if !local.is_empty() {
             write_line(&mut context, b"l5d-ctx-dtab", local.to_string().as_bytes());
         }
-        Name {
+        Rc::new_cyclic(|me| Name {
             service,
             local,
             under,
             context: context.into(),
             used: Cell::new(0),
+            seat: Cell::new(usize::MAX),
+            me: me.clone(),
             live: RefCell::new(live),
             // Compiled at the first use: a live value counts as changed until it is taken.
             route: RefCell::new(Route::Pending),
-        }
+        })
+    }
+
+    pub(crate) fn me(&self) -> Weak<Name> {
+        self.me.clone()
     }
 
     /// The leaf for one request, if the name is bound; whether there is anybody behind it is another
@@ -113,15 +123,24 @@ impl Name {
         }
     }
 
-    /// Where its requests are counted at the clients that it goes to.
-    pub(crate) fn scopes_at_clients(&self) -> Vec<Scope> {
+    /// What it leads to now, as far as it is compiled.
+    pub(crate) fn leaves(&self) -> Vec<Rc<Leaf>> {
         let mut leaves = Vec::new();
         self.route.borrow().leaves(&mut leaves);
-        leaves.iter().map(|leaf| leaf.requests.scope.clone()).collect()
+        leaves
+    }
+
+    pub(crate) fn is_compiled(&self) -> bool {
+        matches!(*self.route.borrow(), Route::Leaf(_) | Route::Union { .. } | Route::Nowhere)
+    }
+
+    /// The next request compiles its tree anew.
+    pub(crate) fn take_apart(&self) {
+        let _apart = self.route.replace(Route::Pending);
     }
 
     fn unbound(&self, router: &Router) -> Failure {
-        Failure::unbound(&self.service.name, &router.settings.dtab, &self.local)
+        router.unbound(self)
     }
 
     async fn draw_later(&self, router: &Router, connecting: &mut Option<String>) -> Result<Drawn, Failure> {
@@ -186,16 +205,22 @@ impl Name {
         }
     }
 
+    #[cold]
     fn compile(&self, router: &Router) {
         let state = self.live.borrow_mut().take();
-        let mut known = Vec::new();
-        self.route.borrow().leaves(&mut known);
+        let known = self.leaves();
+        let is_tree = matches!(state, State::Ok(_));
         let route = match state {
             State::Pending => Route::Pending,
             State::Failed(why) => Route::Failed(why),
             State::Ok(tree) => self.route_of(router, &tree, &known),
         };
-        *self.route.borrow_mut() = route;
+        drop(self.route.replace(route));
+        if is_tree {
+            let leaves = self.leaves();
+            let is_known = |leaf: &&Rc<Leaf>| known.iter().any(|known| Rc::ptr_eq(known, leaf));
+            router.compiled(self, leaves.len(), leaves.iter().filter(|leaf| !is_known(leaf)).count());
+        }
     }
 
     fn route_of(&self, router: &Router, tree: &BoundTree, known: &[Rc<Leaf>]) -> Route {
@@ -230,6 +255,12 @@ impl Name {
         let scope = client.metrics.scope.below(&["service", service.trim_start_matches('/')]);
         let residual = bound.residual.clone();
         Rc::new(Leaf { requests: Requests::new(&scope), client, lines: lines.into(), residual })
+    }
+}
+
+impl Used for Name {
+    fn used(&self) -> u64 {
+        self.used.get()
     }
 }
 

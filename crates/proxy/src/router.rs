@@ -6,7 +6,7 @@
 //! On a hit nothing is parsed and nothing is allocated. A tree that changed is compiled by the first
 //! request that comes after it, so that every request uses the newest one.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -17,19 +17,21 @@ use naming::{Bound, Interpreter};
 use telemetry::{Counter, Gauge};
 
 use crate::access_log::{Lines, Sender};
+use crate::cache::{Cache, Room};
 use crate::client::Client;
 use crate::context;
 use crate::directory::{Directory, Ring};
-use crate::failure::{Failure, Kind};
+use crate::failure::{self, Failure, Kind};
 use crate::gather::SHORT;
 use crate::housekeeping::Turn;
 use crate::metrics::{Forget, Scope};
-use crate::name::Name;
+use crate::name::{Leaf, Name};
 use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::settings;
 use crate::spans::Told;
 use crate::stream::{self, Secured};
+use crate::trees::Trees;
 use crate::worker::Worker;
 
 /// Names, services or clients between two looks at the clock when house is kept.
@@ -50,30 +52,40 @@ pub(crate) struct Router {
     /// `httpAccessLog`
     pub log: Option<Lines>,
     directory: Directory,
-    names: RefCell<HashMap<Box<[u8]>, Rc<Name>>>,
+    names: RefCell<Cache<Rc<[u8]>, Name>>,
+    trees: RefCell<Trees>,
     services: RefCell<HashMap<String, Weak<Service>>>,
-    clients: RefCell<HashMap<Path, Rc<Client>>>,
+    clients: RefCell<Cache<Path, Client>>,
+    /// The base dtab as answers for names that are not bound show it.
+    shown_dtab: OnceCell<Box<str>>,
     /// Held, so that it is shown.
     _originator: Option<Gauge>,
     scope: Scope,
-    paths_cache: Cache,
-    clients_cache: Cache,
+    counts: Counts,
     // Behind everything that counts.
     forget: Forget,
 }
 
+/// Of the four caches of the original.
+struct Counts {
+    paths: Count,
+    trees: Count,
+    bounds: Count,
+    clients: Count,
+}
+
 /// Counters of one cache.
-struct Cache {
+struct Count {
     misses: Counter,
     evicts: Counter,
     expires: Counter,
     oneshots: Counter,
 }
 
-impl Cache {
-    fn new(scope: &Scope, name: &str) -> Cache {
+impl Count {
+    fn new(scope: &Scope, name: &str) -> Count {
         let counter = |what: &str| scope.counter(&["bindcache", name, what]);
-        Cache {
+        Count {
             misses: counter("misses"),
             evicts: counter("evicts"),
             expires: counter("expires"),
@@ -97,8 +109,12 @@ impl Router {
         let originator = (settings.originator && worker.number == 0).then(|| scope.gauge(&["originator"]));
         originator.iter().for_each(|gauge| gauge.set(1.0));
         Rc::new(Router {
-            paths_cache: Cache::new(&scope, "path"),
-            clients_cache: Cache::new(&scope, "client"),
+            counts: Counts {
+                paths: Count::new(&scope, "path"),
+                trees: Count::new(&scope, "tree"),
+                bounds: Count::new(&scope, "bound"),
+                clients: Count::new(&scope, "client"),
+            },
             forget: Forget::new(&scope),
             secrets,
             ring: before.map_or_else(|| directory.ring(), |before| before.ring.clone()),
@@ -111,8 +127,10 @@ impl Router {
             interpreter,
             directory,
             names: RefCell::default(),
+            trees: RefCell::default(),
             services: RefCell::default(),
             clients: RefCell::default(),
+            shown_dtab: OnceCell::new(),
             scope,
         })
     }
@@ -158,24 +176,67 @@ impl Router {
         } else {
             context::dtab(head, bytes).map_err(|error| Failure::new(Kind::Dtab, error.message))?
         };
-        self.paths_cache.misses.inc();
+        self.counts.paths.misses.inc();
         let path = self.settings.dst_prefix.concat(&suffix);
         let under = self.settings.dtab.concat(&local);
         let live = self.interpreter.bind(&under, &path);
-        let name = Rc::new(Name::new(self.service(&path), local, under, live));
-        let mut names = self.names.borrow_mut();
-        if names.len() >= self.settings.binding_cache.paths.max(1) {
-            let idle = names.iter().filter(|(_, name)| Rc::strong_count(name) == 1);
-            let Some(oldest) = idle.min_by_key(|(_, name)| name.used.get()).map(|(key, _)| key.clone()) else {
-                self.paths_cache.oneshots.inc();
+        let name = Name::new(self.service(&path), local, under, live);
+        let room = self.names.borrow_mut().make_room(self.settings.binding_cache.paths);
+        match room {
+            Room::Free => {}
+            Room::Evicted(_, evicted) => {
+                self.counts.paths.evicts.inc();
+                self.forget(evicted);
+            }
+            Room::None => {
+                self.counts.paths.oneshots.inc();
                 return Ok(name);
-            };
-            self.paths_cache.evicts.inc();
-            let evicted = names.remove(&oldest);
-            self.forget(evicted);
+            }
         }
-        names.insert(key.into(), name.clone());
+        self.names.borrow_mut().insert(key.into(), name.clone());
         Ok(name)
+    }
+
+    /// A name compiled its tree: to so many leaves, and so many of them new.
+    pub(crate) fn compiled(&self, name: &Name, leaves: usize, new: usize) {
+        let counts = &self.counts;
+        counts.trees.misses.inc();
+        counts.bounds.misses.add(new as u64);
+        let mut trees = self.trees.borrow_mut();
+        trees.note(name, leaves);
+        let most = &self.settings.binding_cache;
+        // Two for each that comes: in time all that are too many go.
+        for _ in 0..2 {
+            if !trees.is_above(most.trees, most.bounds) {
+                return;
+            }
+            match trees.take_oldest(name) {
+                Ok((Some(oldest), leaves)) => {
+                    counts.trees.evicts.inc();
+                    counts.bounds.evicts.add(leaves as u64);
+                    self.suggest_clients(&oldest.leaves());
+                    oldest.take_apart();
+                }
+                Ok((None, _)) => {}
+                Err(()) => {
+                    counts.trees.oneshots.inc();
+                    counts.bounds.oneshots.add(leaves as u64);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Leaves go: with them perhaps what holds their clients.
+    fn suggest_clients(&self, leaves: &[Rc<Leaf>]) {
+        let mut clients = self.clients.borrow_mut();
+        leaves.iter().for_each(|leaf| clients.suggest(leaf.client.path.clone()));
+    }
+
+    /// The answer for a name that leads nowhere.
+    pub(crate) fn unbound(&self, name: &Name) -> Failure {
+        let base = self.shown_dtab.get_or_init(|| failure::shown(&self.settings.dtab).into());
+        Failure::unbound(&name.service.name, base, &name.local)
     }
 
     fn service(&self, name: &Path) -> Rc<Service> {
@@ -200,21 +261,22 @@ impl Router {
             client.follow(&bound.addr, now);
             return client.clone();
         }
-        self.clients_cache.misses.inc();
+        self.counts.clients.misses.inc();
         let matching = self.settings.client.matching(&bound.id);
         let settings = matching.fold(settings::Client::default(), settings::Client::overridden);
         let scope = self.client_scope(&bound.id);
         let secured = self.secured(&bound.id, &scope);
         let client = Client::new(&self.worker, scope, bound, settings, secured, &self.directory);
-        if clients.len() >= self.settings.binding_cache.clients.max(1) {
-            let idle = clients.iter().filter(|(_, client)| Rc::strong_count(client) == 1);
-            let Some(oldest) = idle.min_by_key(|(_, client)| client.used.get()).map(|(id, _)| id.clone()) else {
-                self.clients_cache.oneshots.inc();
+        match clients.make_room(self.settings.binding_cache.clients) {
+            Room::Free => {}
+            Room::Evicted(id, _) => {
+                self.counts.clients.evicts.inc();
+                self.client_scope(&id).prune();
+            }
+            Room::None => {
+                self.counts.clients.oneshots.inc();
                 return client;
-            };
-            self.clients_cache.evicts.inc();
-            clients.remove(&oldest);
-            self.client_scope(&oldest).prune();
+            }
         }
         clients.insert(bound.id.clone(), client.clone());
         client
@@ -235,11 +297,12 @@ impl Router {
 
     /// Drops a name, and with its last name its service's metrics, those at clients included: a client lives on,
     /// and a stranger may invent names for it.
-    fn forget(&self, name: Option<Rc<Name>>) {
-        let Some(name) = name else { return };
+    fn forget(&self, name: Rc<Name>) {
         let (service, scope) = (name.service.name.clone(), name.service.scope.clone());
-        let at_clients = name.scopes_at_clients();
-        drop(name);
+        let leaves = name.leaves();
+        self.suggest_clients(&leaves);
+        let at_clients = leaves.iter().map(|leaf| leaf.requests.scope.clone()).collect::<Vec<_>>();
+        drop((name, leaves));
         at_clients.iter().for_each(Scope::prune);
         let mut services = self.services.borrow_mut();
         if services.get(&service).is_some_and(|service| service.strong_count() == 0) {
@@ -253,18 +316,33 @@ impl Router {
     pub(crate) async fn maintain(&self, now: u64) {
         let ttl = self.settings.binding_cache.idle_ttl.as_nanos() as u64;
         let turn = Turn::new(&self.worker);
-        let (mut at, mut many) = (0, self.names.borrow().len());
-        while at < many {
-            let expired = self.expire_names(at, |used| now.saturating_sub(used) >= ttl);
-            at += PART - expired;
-            many -= expired;
+        let is_old = |used: u64| now.saturating_sub(used) >= ttl;
+        // From behind: what goes is replaced by the last, which was looked at.
+        let mut at = self.names.borrow().len();
+        while at > 0 {
+            let from = at.saturating_sub(PART);
+            let expired = self.names.borrow_mut().expire(from..at, |name| is_old(name.used.get()));
+            for (_, name) in expired {
+                self.counts.paths.expires.inc();
+                let leaves = name.leaves();
+                self.counts.trees.expires.add(u64::from(name.is_compiled()));
+                self.counts.bounds.expires.add(leaves.len() as u64);
+                drop(leaves);
+                self.forget(name);
+            }
+            at = from;
             turn.pause().await;
         }
-        let (mut at, mut many) = (0, self.clients.borrow().len());
-        while at < many {
-            let expired = self.expire_clients(at, |used| now.saturating_sub(used) >= ttl);
-            at += PART - expired;
-            many -= expired;
+        let mut at = self.clients.borrow().len();
+        while at > 0 {
+            let from = at.saturating_sub(PART);
+            let expired = self.clients.borrow_mut().expire(from..at, |client| is_old(client.used.get()));
+            for (id, client) in expired {
+                drop(client);
+                self.counts.clients.expires.inc();
+                self.client_scope(&id).prune();
+            }
+            at = from;
             turn.pause().await;
         }
         let mut at = 0;
@@ -278,46 +356,11 @@ impl Router {
         }
         let mut at = 0;
         while at < self.clients.borrow().len() {
-            let part = self.clients.borrow().values().skip(at).take(FEW).cloned().collect::<Vec<_>>();
+            let part = self.clients.borrow().part(at..at + FEW).cloned().collect::<Vec<_>>();
             part.iter().for_each(|client| client.maintain(now));
             drop(part);
             at += FEW;
             turn.pause().await;
         }
-    }
-
-    /// Looks at a part of the names; how many of them went.
-    fn expire_names(&self, at: usize, is_old: impl Fn(u64) -> bool) -> usize {
-        let mut expired = Vec::new();
-        {
-            let mut names = self.names.borrow_mut();
-            let part = names.iter().skip(at).take(PART);
-            let old = part.filter(|(_, name)| Rc::strong_count(name) == 1 && is_old(name.used.get()));
-            // The last remaining entry of a cache does not expire.
-            let most = names.len().saturating_sub(1);
-            let old = old.map(|(key, _)| key.clone()).take(most).collect::<Vec<_>>();
-            expired.extend(old.iter().filter_map(|key| names.remove(key)));
-        }
-        let many = expired.len();
-        for name in expired {
-            self.paths_cache.expires.inc();
-            self.forget(Some(name));
-        }
-        many
-    }
-
-    /// Looks at a part of the clients; how many of them went.
-    fn expire_clients(&self, at: usize, is_old: impl Fn(u64) -> bool) -> usize {
-        let mut clients = self.clients.borrow_mut();
-        let part = clients.iter().skip(at).take(PART);
-        let old = part.filter(|(_, client)| Rc::strong_count(client) == 1 && is_old(client.used.get()));
-        let most = clients.len().saturating_sub(1);
-        let old = old.map(|(id, _)| id.clone()).take(most).collect::<Vec<_>>();
-        for id in &old {
-            clients.remove(id);
-            self.clients_cache.expires.inc();
-            self.client_scope(id).prune();
-        }
-        old.len()
     }
 }

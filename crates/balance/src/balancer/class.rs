@@ -7,6 +7,7 @@
 //!  aperture     members as p2c, and an order          two random ones of its first k, the better
 //! ```
 
+use super::chunked::Chunked;
 use super::config::{Aperture, Strategy};
 use super::heap;
 use super::node::{Node, Status};
@@ -79,7 +80,7 @@ impl Class {
         self.weight * self.members.len() as f64
     }
 
-    pub(super) fn enter(&mut self, nodes: &mut [Node], slot: u32) {
+    pub(super) fn enter(&mut self, nodes: &mut Chunked<Node>, slot: u32) {
         let node = &nodes[slot as usize];
         let (status, rank, outstanding) = (node.status, node.rank, node.outstanding);
         if let Arrangement::Heap = self.arrangement {
@@ -102,7 +103,7 @@ impl Class {
         }
     }
 
-    pub(super) fn leave(&mut self, nodes: &mut [Node], slot: u32) {
+    pub(super) fn leave(&mut self, nodes: &mut Chunked<Node>, slot: u32) {
         let node = &nodes[slot as usize];
         let (status, rank, outstanding) = (node.status, node.rank, node.outstanding);
         let mut place = node.position as usize;
@@ -132,7 +133,7 @@ impl Class {
     }
 
     /// A member's status changed; sets it.
-    pub(super) fn change(&mut self, nodes: &mut [Node], slot: u32, after: Status) {
+    pub(super) fn change(&mut self, nodes: &mut Chunked<Node>, slot: u32, after: Status) {
         let node = &mut nodes[slot as usize];
         let (before, rank, place) = (node.status, node.rank, node.position as usize);
         node.status = after;
@@ -159,7 +160,7 @@ impl Class {
     }
 
     /// Nothing for a heap, whose places mean something else.
-    fn swap_members(&mut self, nodes: &mut [Node], one: usize, other: usize) {
+    fn swap_members(&mut self, nodes: &mut Chunked<Node>, one: usize, other: usize) {
         if !matches!(self.arrangement, Arrangement::Heap) {
             self.members.swap(one, other);
             nodes[self.members[one] as usize].position = one as u32;
@@ -170,7 +171,7 @@ impl Class {
     /// The endpoint for one request; `None` only without members.
     pub(super) fn choose(
         &mut self,
-        nodes: &mut [Node],
+        nodes: &mut Chunked<Node>,
         strategy: &Strategy,
         now: u64,
         random: &mut impl Random,
@@ -220,7 +221,7 @@ impl Class {
     }
 
     /// A request goes out to a member, which counts it already.
-    pub(super) fn acquired(&mut self, nodes: &mut [Node], strategy: &Strategy, slot: u32, now: u64) {
+    pub(super) fn acquired(&mut self, nodes: &mut Chunked<Node>, strategy: &Strategy, slot: u32, now: u64) {
         match (&mut self.arrangement, strategy) {
             (Arrangement::Heap, _) => {
                 heap::sift(&mut self.members, nodes, nodes[slot as usize].position as usize);
@@ -236,7 +237,7 @@ impl Class {
     /// A request of a member ended, which counts it no longer.
     pub(super) fn released(
         &mut self,
-        nodes: &mut [Node],
+        nodes: &mut Chunked<Node>,
         strategy: &Strategy,
         slot: u32,
         now: u64,
@@ -293,7 +294,7 @@ enum By {
 
 /// Two distinct ones of the first `bound`: the healthier, then the one with less to do, then the first.
 fn pair(
-    nodes: &mut [Node],
+    nodes: &mut Chunked<Node>,
     bound: usize,
     at: impl Fn(u64) -> Option<u32>,
     by: By,

@@ -1,16 +1,17 @@
 //! A binary heap of slots, the one with the least to do on top, where each node knows its place.
 
+use super::chunked::Chunked;
 use super::node::Node;
 use crate::random::Random;
 
-pub(super) fn push(members: &mut Vec<u32>, nodes: &mut [Node], slot: u32) {
+pub(super) fn push(members: &mut Vec<u32>, nodes: &mut Chunked<Node>, slot: u32) {
     let place = members.len();
     members.push(slot);
     nodes[slot as usize].position = place as u32;
     up(members, nodes, place);
 }
 
-pub(super) fn remove(members: &mut Vec<u32>, nodes: &mut [Node], place: usize) {
+pub(super) fn remove(members: &mut Vec<u32>, nodes: &mut Chunked<Node>, place: usize) {
     members.swap_remove(place);
     if let Some(moved) = members.get(place) {
         nodes[*moved as usize].position = place as u32;
@@ -19,7 +20,7 @@ pub(super) fn remove(members: &mut Vec<u32>, nodes: &mut [Node], place: usize) {
 }
 
 /// Puts a node that changed where it belongs.
-pub(super) fn sift(members: &mut [u32], nodes: &mut [Node], place: usize) {
+pub(super) fn sift(members: &mut [u32], nodes: &mut Chunked<Node>, place: usize) {
     let place = up(members, nodes, place);
     down(members, nodes, place);
 }
@@ -27,7 +28,7 @@ pub(super) fn sift(members: &mut [u32], nodes: &mut [Node], place: usize) {
 /// A node that has nothing left to do changes places with a random one: otherwise, of those that are idle,
 /// always the same would be on top. Nothing is less than it, so it may stand anywhere that its parent is not
 /// greater.
-pub(super) fn shuffle(members: &mut [u32], nodes: &mut [Node], place: usize, random: &mut impl Random) {
+pub(super) fn shuffle(members: &mut [u32], nodes: &mut Chunked<Node>, place: usize, random: &mut impl Random) {
     let Some(last) = members.len().checked_sub(1) else { return };
     if place < last {
         swap(members, nodes, place, last);
@@ -40,7 +41,7 @@ pub(super) fn shuffle(members: &mut [u32], nodes: &mut [Node], place: usize, ran
     up(members, nodes, last);
 }
 
-fn up(members: &mut [u32], nodes: &mut [Node], mut place: usize) -> usize {
+fn up(members: &mut [u32], nodes: &mut Chunked<Node>, mut place: usize) -> usize {
     while place > 0 {
         let parent = (place - 1) / 2;
         if !less(members, nodes, place, parent) {
@@ -52,7 +53,7 @@ fn up(members: &mut [u32], nodes: &mut [Node], mut place: usize) -> usize {
     place
 }
 
-fn down(members: &mut [u32], nodes: &mut [Node], mut place: usize) {
+fn down(members: &mut [u32], nodes: &mut Chunked<Node>, mut place: usize) {
     loop {
         let left = 2 * place + 1;
         if left >= members.len() {
@@ -68,11 +69,11 @@ fn down(members: &mut [u32], nodes: &mut [Node], mut place: usize) {
     }
 }
 
-fn less(members: &[u32], nodes: &[Node], one: usize, other: usize) -> bool {
+fn less(members: &[u32], nodes: &Chunked<Node>, one: usize, other: usize) -> bool {
     nodes[members[one] as usize].least_loaded() < nodes[members[other] as usize].least_loaded()
 }
 
-fn swap(members: &mut [u32], nodes: &mut [Node], one: usize, other: usize) {
+fn swap(members: &mut [u32], nodes: &mut Chunked<Node>, one: usize, other: usize) {
     members.swap(one, other);
     nodes[members[one] as usize].position = one as u32;
     nodes[members[other] as usize].position = other as u32;

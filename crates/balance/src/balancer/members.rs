@@ -9,16 +9,6 @@ use super::node::{NEVER, Node, Status};
 use super::{Balancer, MAINTAINED_AT_ONCE, Slot, Update};
 
 impl<K: Clone + Eq + Hash> Balancer<K> {
-    /// Makes room for a set of this size: growing moves what is there, which takes milliseconds for a large
-    /// set. Memory that is not used is not touched.
-    pub fn reserve(&mut self, endpoints: usize) {
-        let more = endpoints.saturating_sub(self.len());
-        self.nodes.reserve(more.saturating_sub(self.free.len()));
-        self.slots.reserve(more.saturating_sub(self.free.len()));
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index.reserve(more, |slot| slots[*slot as usize].key.as_ref().map_or(0, |key| hasher.hash_one(key)));
-    }
-
     /// An endpoint exists, with this weight: one that is there already keeps its outstanding requests and
     /// accrual state, even if its weight changed. True if it is new. [`Balancer::settle`] when all is said.
     pub fn put(&mut self, key: K, weight: f64, now: u64) -> bool {
@@ -154,7 +144,7 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
 
     pub(super) fn slot_of(&self, key: &K) -> Option<u32> {
         let same = |slot: &u32| self.slots[*slot as usize].key.as_ref() == Some(key);
-        self.index.find(self.hasher.hash_one(key), same).copied()
+        self.index.find(self.hasher.hash_one(key), same)
     }
 
     fn add(&mut self, key: K, weight: f64, now: u64) {
@@ -193,16 +183,14 @@ impl<K: Clone + Eq + Hash> Balancer<K> {
         self.nodes[slot as usize].calm = self.accrual.is_calm();
         let (slots, hasher) = (&self.slots, &self.hasher);
         let rehash = |slot: &u32| slots[*slot as usize].key.as_ref().map_or(0, |key| hasher.hash_one(key));
-        self.index.insert_unique(hash, slot, rehash);
+        self.index.insert(hash, slot, rehash);
         self.by_status[Status::Open as usize] += 1;
         self.enter_class(slot, weight);
     }
 
     fn remove(&mut self, slot: u32) -> Option<K> {
         let key = self.slots[slot as usize].key.take()?;
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&key), |other| *other == slot) {
-            entry.remove();
-        }
+        self.index.remove(self.hasher.hash_one(&key), slot);
         self.slots[slot as usize].accrual = None;
         self.leave_class(slot);
         let node = &mut self.nodes[slot as usize];
