@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use crate::{Label, NameTree, ParseError, Path, changes, fingerprint::Fingerprint, index::Index, parser::Parser, path::show_label};
+use crate::{
+    Label, NameTree, ParseError, Path, changes, fingerprint::Fingerprint, index::Index, parser::Parser,
+    path::show_label,
+};
 
 /// One element of a prefix.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

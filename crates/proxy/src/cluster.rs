@@ -179,12 +179,7 @@ pub(crate) fn authority(meta: &Meta) -> Option<Rc<str>> {
 
 impl Way {
     /// A little further; whether that was the end.
-    fn go_on(
-        &mut self,
-        balancer: &mut Balancer<Key>,
-        authorities: &mut Authorities,
-        now: u64,
-    ) -> bool {
+    fn go_on(&mut self, balancer: &mut Balancer<Key>, authorities: &mut Authorities, now: u64) -> bool {
         if !self.is_compared {
             let leaving = &mut self.leaving;
             self.is_compared = self.differences.step(LOOKS, |difference| match difference {

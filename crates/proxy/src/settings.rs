@@ -206,9 +206,9 @@ impl Eq for Ruled {}
 pub struct BindingCache {
     /// Names, each with the local dtab that came with it.
     pub paths: usize,
-    /// Accepted for compatibility of documents; trees live and die with their path here.
+    /// Names whose tree is kept compiled; one that is not is compiled by its next request.
     pub trees: usize,
-    /// As `trees`.
+    /// Leaves of these trees: a name at a bound id.
     pub bounds: usize,
     /// Bound ids with their balancers and pools.
     pub clients: usize,
