@@ -33,6 +33,7 @@ fn bodies_are_read_whole_and_mistakes_are_told() {
     let namerd = Namerd::with_namespaces(json!({ "n": "/a => /b" }));
     let json = ("Content-Type", "application/json");
     let big = "x".repeat(6 * 1024 * 1024);
+    let large = format!("/a => /b;{}", " ".repeat(6 * 1024 * 1024));
     check(
         &namerd,
         &[
@@ -54,7 +55,8 @@ fn bodies_are_read_whole_and_mistakes_are_told() {
             ),
             ("PUT", "/api/1/leases/n?entry=/a", &[], r#"["me",60,null]"#, 400, "expected an object"),
             ("PUT", "/api/1/dtabs/x", &[], "/a=>/b", 400, "Invalid Content-Type \"\". "),
-            ("PUT", "/api/1/dtabs/x", &[TEXT], &big, 413, "larger than"),
+            ("POST", "/api/1/delegate", &[json], &big, 413, "larger than"),
+            ("PUT", "/api/1/dtabs/n", &[TEXT], &large, 204, ""),
             ("PUT", "/api/1/dtabs/n", &[TEXT, ("If-Match", "a")], "", 400, "`a` is not a version"),
             ("PUT", "/api/1/dtabs/n", &[TEXT, ("If-Match", "*")], "", 412, ""),
             ("PUT", "/api/1/dtabs/n?wait=x", &[TEXT], "", 400, "write 500ms, 5s or 1m"),

@@ -139,7 +139,7 @@ impl Connection {
                 let sent = match head.path(whole) {
                     path if head.method != Method::Get || path == b"/" => self.send(&answers.small),
                     path if path == LARGE_PATH.as_bytes() => self.send(&answers.large),
-                    path if path == ECHO_PATH.as_bytes() => self.send(&answer(whole)),
+                    path if path == ECHO_PATH.as_bytes() => self.send(&answer(&self.echo(whole))),
                     _ => self.send(&answers.small),
                 };
                 if !sent {
@@ -152,6 +152,12 @@ impl Connection {
             }
         }
         true
+    }
+
+    /// The head as it came, and which of our addresses it came to.
+    fn echo(&self, head: &[u8]) -> Vec<u8> {
+        let local = self.stream.local_addr().map(|address| address.ip().to_string()).unwrap_or_default();
+        [head, b"local-address: ", local.as_bytes(), b"\r\n"].concat()
     }
 
     /// Sends at once if nothing waits before it.

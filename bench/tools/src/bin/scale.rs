@@ -1,7 +1,7 @@
-//! What names at scale cost: `scale SWITCHYARD [large|small]`. Runs a router with ten names and one with 200,000
-//! dtab entries, 10,000 services and 100,000 endpoints (one cluster of 20,000 among them), each in turn, and prints:
-//! CPU per request of the worker, the longest turn of housekeeping (`worker/pause_us`), latencies while
-//! endpoints and the dtab change, how soon a change of a dtab is served, and memory.
+//! What names at scale cost: `scale SWITCHYARD`. Runs a router with ten names and one with 200,000 dtab entries,
+//! 10,000 services and 100,000 endpoints (one cluster of 20,000 among them), each in turn, and then a control plane
+//! with a dtab of 200,000 entries and a router that follows it with 10,000 names. What it found out it tells on
+//! stderr, and on stdout as a JSON object: see `Facts`.
 //!
 //! Endpoints are addresses of 127.0.0.0/8 with one backend behind all of them.
 
@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -30,13 +31,33 @@ struct Scale {
     endpoints: usize,
 }
 
-const SMALL: Scale = Scale { name: "10 entries, 10 services, 100 endpoints", entries: 10, services: 10, endpoints: 100 };
-const LARGE: Scale = Scale {
-    name: "200,000 entries, 10,000 services, 100,000 endpoints",
-    entries: 200_000,
-    services: 10_000,
-    endpoints: 100_000,
-};
+const SMALL: Scale = Scale { name: "small", entries: 10, services: 10, endpoints: 100 };
+const LARGE: Scale = Scale { name: "large", entries: 200_000, services: 10_000, endpoints: 100_000 };
+
+/// What was measured: `large.cpu us, one name`, and so on. Costs are medians of rounds in which small and large
+/// took turns.
+#[derive(Default)]
+struct Facts(Vec<(String, f64)>);
+
+impl Facts {
+    fn add(&mut self, scale: &str, what: &str, value: f64) {
+        eprintln!("{scale}: {what}: {value:.2}");
+        self.0.push((format!("{scale}.{what}"), value));
+    }
+
+    /// Latencies in microseconds.
+    fn latencies(&mut self, scale: &str, what: &str, mut all: Vec<f64>) {
+        all.sort_by(f64::total_cmp);
+        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
+            self.add(scale, &format!("{what}, {name} us"), at(&all, share));
+        }
+    }
+
+    fn json(&self) -> String {
+        let lines = self.0.iter().map(|(key, value)| format!("  \"{key}\": {value}")).collect::<Vec<_>>();
+        format!("{{\n{}\n}}", lines.join(",\n"))
+    }
+}
 
 fn main() -> anyhow::Result<()> {
     raise_file_limit()?;
@@ -46,69 +67,235 @@ fn main() -> anyhow::Result<()> {
     let _backend = Running(
         Command::new(std::env::current_exe()?.with_file_name("backend"))
             .arg(format!("0.0.0.0:{backend_port}"))
+            .stdout(Stdio::null())
             .spawn()
             .context("the backend stands beside this program")?,
     );
-    let mut bases = Vec::new();
-    for (number, scale) in [SMALL, LARGE].into_iter().enumerate() {
-        bases.push(Router::start(&switchyard, &base.join(number.to_string()), scale, backend_port)?);
+    let mut facts = Facts::default();
+    let mut routers = Vec::new();
+    for scale in [SMALL, LARGE] {
+        routers.push(Router::start(&switchyard, &base.join(scale.name), scale, backend_port)?);
     }
-    let mut costs = vec![Vec::new(); bases.len()];
-    for _ in 0..ROUNDS {
-        for (router, costs) in bases.iter().zip(&mut costs) {
-            costs.push(router.cost(|_| 1)?);
-        }
+    costs(&routers, &mut facts)?;
+    for router in &routers {
+        changes(router, &mut facts, backend_port)?;
     }
-    for (router, costs) in bases.iter_mut().zip(costs) {
-        println!("== {}", router.scale.name);
-        println!("start to first answer: {:.0} ms", router.first.as_secs_f64() * 1e3);
-        println!("RSS before most names are bound: {:.1} MiB", router.memory()?);
-        println!("worker CPU per request, one name: {}", micros(costs));
-        let services = router.scale.services;
+    drop(routers);
+    control_plane(&switchyard, &base.join("control"), &mut facts)?;
+    fs::remove_dir_all(&base)?;
+    println!("{}", facts.json());
+    Ok(())
+}
+
+/// What a request costs, small and large in turn.
+fn costs(routers: &[Router], facts: &mut Facts) -> anyhow::Result<()> {
+    for router in routers {
+        facts.add(router.scale.name, "start to first answer, ms", router.first.as_secs_f64() * 1e3);
+        facts.add(router.scale.name, "RSS MiB, one name bound", router.process.memory()?);
         let began = Instant::now();
         let mut connection = router.connect()?;
-        for number in 0..services {
-            router.ask(&mut connection, &format!("s{number}"))?;
+        for number in 0..router.scale.services {
+            router.ask(&mut connection, &request(&format!("s{number}"), ""))?;
         }
-        println!("all {services} names bound one after the other in {:.2} s", began.elapsed().as_secs_f64());
-        println!("RSS with all names bound: {:.1} MiB", router.memory()?);
-        let spread = (0..ROUNDS).map(|_| router.cost(|n| n * 7919 % services)).collect::<Result<Vec<_>, _>>()?;
-        println!("worker CPU per request, all names in turn: {}", micros(spread));
-        println!("longest turn so far: {} us", router.longest_turn()?);
-        let quiet = router.latencies(Duration::from_secs(3), |_| Ok(()))?;
-        println!("latency, nothing changes: {}", shown(quiet));
-        let files = router.directory.join("disco");
-        let changed = router.latencies(Duration::from_secs(5), |turn| {
-            let endpoints = endpoints(0, LARGE_CLUSTER.min(services * 2) - turn % 2, backend_port);
-            replace(&files.join("s0"), &endpoints)
-        })?;
-        println!("latency, the large cluster changes: {}; longest turn {} us", shown(changed), router.longest_turn()?);
-        let (dtab, table) = (router.directory.join("dtab"), table(router.scale));
-        let mut lags = Vec::new();
-        let edited = router.latencies(Duration::from_secs(8), |turn| {
-            if turn % 4 != 0 {
-                return Ok(());
-            }
-            // Where s2 leads is told by the client's id in the answer of a name of its own.
-            let target = if turn % 8 == 0 { "s3" } else { "s2" };
-            replace(&dtab, &format!("{table}/svc/moving => /#/io.l5d.fs/{target};\n"))?;
-            let began = Instant::now();
-            let mut connection = router.connect()?;
-            let wanted = format!("/#/io.l5d.fs/{target}");
-            while router.led_to(&mut connection, "moving")? != wanted {
-                ensure!(began.elapsed() < Duration::from_secs(20), "the new dtab is not served");
-            }
-            lags.push(began.elapsed().as_secs_f64() * 1e3);
-            Ok(())
-        })?;
-        lags.sort_by(f64::total_cmp);
-        println!("latency, the dtab changes: {}; longest turn {} us", shown(edited), router.longest_turn()?);
-        println!("a changed dtab file is served after {:.0} ms (median)", lags[lags.len() / 2]);
-        println!("RSS at the end: {:.1} MiB\n", router.memory()?);
+        facts.add(router.scale.name, "all names bound in turn, us each", micros(began) / router.scale.services as f64);
+        facts.add(router.scale.name, "RSS MiB, all names bound", router.process.memory()?);
     }
-    drop(bases);
-    fs::remove_dir_all(&base)?;
+    type Load = fn(usize, usize) -> String;
+    let loads: [(&str, usize, Load); 5] = [
+        ("one name", REQUESTS, |_, _| request("s1", "")),
+        ("all names in turn", REQUESTS, |n, services| request(&format!("s{}", n * 7919 % services), "")),
+        ("one name, one dtab of its own", REQUESTS, |_, _| request("s1", "l5d-dtab: /svc/other => /svc/s2\r\n")),
+        ("one name, a new dtab each", REQUESTS / 10, |n, _| {
+            request("s1", &format!("l5d-dtab: /svc/other => /svc/s{}\r\n", unique(n)))
+        }),
+        ("strangers' names", REQUESTS / 10, |n, _| request(&format!("stranger-{}", unique(n)), "")),
+    ];
+    for (what, requests, load) in loads {
+        let mut costs = routers.iter().map(|_| Vec::new()).collect::<Vec<_>>();
+        for _ in 0..ROUNDS {
+            for (router, costs) in routers.iter().zip(&mut costs) {
+                costs.push(router.cost(requests, |number| load(number, router.scale.services))?);
+            }
+        }
+        for (router, costs) in routers.iter().zip(costs) {
+            let of = |part: fn(&Cost) -> f64| {
+                let mut all = costs.iter().map(part).collect::<Vec<_>>();
+                all.sort_by(f64::total_cmp);
+                at(&all, 0.5)
+            };
+            facts.add(router.scale.name, &format!("worker us per request, {what}"), of(|cost| cost.all));
+            // In ticks of ten milliseconds: only the sum over all rounds says something.
+            let user = costs.iter().map(|cost| cost.user).sum::<f64>() / costs.len() as f64;
+            facts.add(router.scale.name, &format!("worker user us per request, {what}"), user);
+        }
+    }
+    for router in routers {
+        facts.add(router.scale.name, "RSS MiB, after strangers", router.process.memory()?);
+    }
     Ok(())
+}
+
+/// A number that no request had before.
+fn unique(number: usize) -> String {
+    static ROUND: AtomicUsize = AtomicUsize::new(0);
+    format!("{}-{number}", ROUND.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What requests notice of changes.
+fn changes(router: &Router, facts: &mut Facts, backend_port: u16) -> anyhow::Result<()> {
+    let scale = router.scale;
+    facts.add(scale.name, "longest turn of housekeeping so far, us", router.longest_turn()? as f64);
+    let quiet = router.latencies(Duration::from_secs(3), |_| Ok(()))?;
+    facts.latencies(scale.name, "latency, nothing changes", quiet);
+    let files = router.directory.join("disco");
+    let changed = router.latencies(Duration::from_secs(5), |turn| {
+        let endpoints = endpoints(0, LARGE_CLUSTER.min(scale.services * 2) - turn % 2, backend_port);
+        replace(&files.join("s0"), &endpoints)
+    })?;
+    facts.latencies(scale.name, "latency, the large cluster changes", changed);
+    // An endpoint moves: how soon a request finds it. Every request asks where it went.
+    let mut lags = Vec::new();
+    for turn in 0..10 {
+        let host = format!("127.250.0.{}", turn + 1);
+        let mut connection = router.connect()?;
+        replace(&files.join("s5"), &format!("{host} {backend_port}\n"))?;
+        let began = Instant::now();
+        while !router.told(&mut connection, "s5", "local-address: ", Some(&host))? {
+            ensure!(began.elapsed() < Duration::from_secs(20), "the new endpoint is not served");
+        }
+        lags.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    lags.sort_by(f64::total_cmp);
+    facts.add(scale.name, "a changed endpoint file is served after ms, median", at(&lags, 0.5));
+    let (dtab, table) = (router.directory.join("dtab"), table(scale));
+    let mut lags = Vec::new();
+    let edited = router.latencies(Duration::from_secs(8), |turn| {
+        if turn % 4 != 0 {
+            return Ok(());
+        }
+        // Where s2 leads is told by the client's id in the answer of a name of its own.
+        let target = if turn % 8 == 0 { "s3" } else { "s2" };
+        replace(&dtab, &format!("{table}/svc/moving => /#/io.l5d.fs/{target};\n"))?;
+        let began = Instant::now();
+        let mut connection = router.connect()?;
+        let wanted = format!("/#/io.l5d.fs/{target}");
+        while !router.told(&mut connection, "moving", "l5d-dst-client: ", Some(&wanted))? {
+            ensure!(began.elapsed() < Duration::from_secs(20), "the new dtab is not served");
+        }
+        lags.push(began.elapsed().as_secs_f64() * 1e3);
+        Ok(())
+    })?;
+    lags.sort_by(f64::total_cmp);
+    facts.latencies(scale.name, "latency, the dtab changes", edited);
+    facts.add(scale.name, "a changed dtab file is served after ms, median", at(&lags, 0.5));
+    facts.add(scale.name, "longest turn of housekeeping, us", router.longest_turn()? as f64);
+    facts.add(scale.name, "RSS MiB, at the end", router.process.memory()?);
+    Ok(())
+}
+
+/// A control plane with the large dtab, and a router that follows it with all services' names.
+fn control_plane(switchyard: &Path, directory: &Path, facts: &mut Facts) -> anyhow::Result<()> {
+    fs::create_dir_all(directory)?;
+    let (api, admin) = (free_port()?, free_port()?);
+    let document = format!(
+        "admin: {{ip: 127.0.0.1, port: {admin}}}\nstorage: {{kind: io.switchyard.sqlite, path: {}/dtabs.db}}\nnamers: \
+         []\ninterfaces:\n- {{kind: io.l5d.httpController, ip: 127.0.0.1, port: {api}}}\n",
+        directory.display()
+    );
+    fs::write(directory.join("namerd.yaml"), document)?;
+    let mut command = Command::new(switchyard);
+    command.arg("namerd").arg(directory.join("namerd.yaml")).stderr(Stdio::null()).stdout(Stdio::null());
+    let control = Running(command.spawn()?);
+    let api = SocketAddr::from(([127, 0, 0, 1], api));
+    let began = Instant::now();
+    while TcpStream::connect(api).is_err() {
+        ensure!(began.elapsed() < Duration::from_secs(30), "the control plane does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let port = free_port()?;
+    let backend = Running(
+        Command::new(std::env::current_exe()?.with_file_name("backend"))
+            .arg(format!("127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .spawn()?,
+    );
+    let entry = |number: usize| match number * LARGE.services / LARGE.entries {
+        service if number * LARGE.services % LARGE.entries < LARGE.services => {
+            format!("/svc/s{service} => /$/inet/127.0.0.1/{port};\n")
+        }
+        _ => format!("/svc/other{number} => /srv/other{number} | /srv/default;\n"),
+    };
+    let table = (0..LARGE.entries).map(entry).collect::<String>();
+    let name = "control";
+    facts.add(name, "bytes of the dtab", table.len() as f64);
+    facts.add(name, "first PUT, ms", call(api, "PUT", "/api/1/dtabs/n", &table)?.0);
+    let (listen, admin) = (free_port()?, free_port()?);
+    let document = format!(
+        "admin: {{ip: 127.0.0.1, port: {admin}}}\nrouters:\n- protocol: http\n  label: scale\n  identifier: {{kind: \
+         io.l5d.header.token, header: Host}}\n  interpreter: {{kind: io.l5d.namerd.http, experimental: true, dst: \
+         /$/inet/127.0.0.1/{}, namespace: n}}\n  bindingCache: {{paths: 20000, trees: 20000, bounds: 20000, clients: \
+         20000}}\n  servers:\n  - {{ip: 127.0.0.1, port: {listen}}}\n",
+        api.port()
+    );
+    let mut router = Router::run(switchyard, directory, SMALL, (listen, admin), &document)?;
+    router.wait()?;
+    let mut connection = router.connect()?;
+    let began = Instant::now();
+    for number in 0..LARGE.services {
+        router.ask(&mut connection, &request(&format!("s{number}"), ""))?;
+    }
+    facts.add(name, "all names bound through it, us each", micros(began) / LARGE.services as f64);
+    for (what, target) in [
+        ("GET of the dtab, ms", "/api/1/dtabs/n"),
+        ("explain a name, ms", "/api/1/delegate/n?path=/svc/s77"),
+        ("explain an unknown name, ms", "/api/1/delegate/n?path=/svc/nobody/knows"),
+    ] {
+        facts.add(name, what, call(api, "GET", target, "")?.0);
+    }
+    let cpu = |control: &Running, router: &Router| anyhow::Ok((control.cpu()?, router.process.cpu()?));
+    for (what, last) in [
+        ("one entry changes, of a name that nobody bound", "/svc/nobody => /$/inet/127.0.0.1/1;\n".to_owned()),
+        ("one entry changes, of one bound name", format!("/svc/s77 => /$/inet/127.0.0.2/{port};\n")),
+        ("one entry changes, of all bound names", format!("/svc => /$/inet/127.0.0.1/{port};\n")),
+    ] {
+        let (mut waited, before) = (Vec::new(), cpu(&control, &router)?);
+        for turn in 0..ROUNDS {
+            let text = if turn % 2 == 0 { format!("{table}{last}") } else { table.clone() };
+            let (ms, answer) = call(api, "PUT", "/api/1/dtabs/n?wait=30s", &text)?;
+            ensure!(answer.contains("l5d-fleet: 1"), "{answer}");
+            waited.push(ms);
+        }
+        waited.sort_by(f64::total_cmp);
+        let after = cpu(&control, &router)?;
+        facts.add(name, &format!("{what}: PUT until the router serves it, ms, median"), at(&waited, 0.5));
+        facts.add(name, &format!("{what}: CPU of the control plane, ms"), (after.0 - before.0) / 1e3 / ROUNDS as f64);
+        facts.add(name, &format!("{what}: CPU of the router, ms"), (after.1 - before.1) / 1e3 / ROUNDS as f64);
+    }
+    facts.add(name, "RSS MiB of the control plane", control.memory()?);
+    facts.add(name, "RSS MiB of its router", router.process.memory()?);
+    drop((router, control, backend));
+    Ok(())
+}
+
+/// Milliseconds until the whole answer is there, and its head.
+fn call(address: SocketAddr, method: &str, target: &str, body: &str) -> anyhow::Result<(f64, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let began = Instant::now();
+    let length = body.len();
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: n\r\nContent-Type: application/dtab\r\nContent-Length: \
+         {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let ms = began.elapsed().as_secs_f64() * 1e3;
+    let head = answer.split(|byte| *byte == b'\n').take_while(|line| *line != b"\r").collect::<Vec<_>>().join(&b'\n');
+    let head = String::from_utf8_lossy(&head).into_owned();
+    ensure!(head.starts_with("HTTP/1.1 2"), "{method} {target}: {head}");
+    Ok((ms, head))
 }
 
 /// A child that ends with us.
@@ -122,11 +309,42 @@ impl Drop for Running {
     }
 }
 
+impl Running {
+    /// MiB.
+    fn memory(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Rss:")).context("Rss")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    }
+
+    /// Microseconds on the CPU, of all threads that there are.
+    fn cpu(&self) -> anyhow::Result<f64> {
+        let mut all = 0.0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            all += on_cpu(&task?.path())?;
+        }
+        Ok(all)
+    }
+}
+
+/// Microseconds that a thread has run.
+fn on_cpu(task: &Path) -> anyhow::Result<f64> {
+    let times = fs::read_to_string(task.join("schedstat"))?;
+    Ok(times.split(' ').next().context("schedstat")?.parse::<f64>().context("schedstat")? / 1e3)
+}
+
+/// Of one request, in microseconds of the worker.
+struct Cost {
+    all: f64,
+    user: f64,
+}
+
 struct Router {
     scale: Scale,
     directory: PathBuf,
     listen: SocketAddr,
     admin: SocketAddr,
+    began: Instant,
     first: Duration,
     process: Running,
 }
@@ -146,10 +364,22 @@ impl Router {
         let config = format!(
             "admin: {{ip: 127.0.0.1, port: {admin}}}\nnamers:\n- {{kind: io.l5d.fs, rootDir: {0}/disco}}\nrouters:\n- \
              protocol: http\n  label: scale\n  identifier: {{kind: io.l5d.header.token, header: Host}}\n  interpreter: \
-             {{kind: io.l5d.fs, dtabFile: {0}/dtab}}\n  bindingCache: {{paths: 20000, clients: 20000}}\n  servers:\n  - \
+             {{kind: io.l5d.fs, dtabFile: {0}/dtab}}\n  bindingCache: {{paths: 20000, trees: 20000, bounds: 20000, clients: 20000}}\n  servers:\n  - \
              {{ip: 127.0.0.1, port: {listen}}}\n",
             directory.display()
         );
+        let mut router = Router::run(switchyard, directory, scale, (listen, admin), &config)?;
+        router.wait()?;
+        Ok(router)
+    }
+
+    fn run(
+        switchyard: &Path,
+        directory: &Path,
+        scale: Scale,
+        (listen, admin): (u16, u16),
+        config: &str,
+    ) -> anyhow::Result<Router> {
         fs::write(directory.join("config.yaml"), config)?;
         let began = Instant::now();
         let mut command = Command::new(switchyard);
@@ -157,17 +387,21 @@ impl Router {
         let process = Running(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn()?);
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let (listen, admin) = (address(listen), address(admin));
-        let mut router = Router { scale, directory: directory.to_owned(), listen, admin, first: Duration::ZERO, process };
+        Ok(Router { scale, directory: directory.to_owned(), listen, admin, began, first: Duration::ZERO, process })
+    }
+
+    /// Until it answers.
+    fn wait(&mut self) -> anyhow::Result<()> {
         loop {
-            let asked = router.connect().and_then(|mut connection| router.ask(&mut connection, "s1"));
+            let asked = self.connect().and_then(|mut connection| self.ask(&mut connection, &request("s1", "")));
             match asked {
                 Ok(_) => break,
-                Err(error) if began.elapsed() > Duration::from_secs(60) => return Err(error.context("no answer")),
+                Err(error) if self.began.elapsed() > Duration::from_secs(60) => return Err(error.context("no answer")),
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         }
-        router.first = began.elapsed();
-        Ok(router)
+        self.first = self.began.elapsed();
+        Ok(())
     }
 
     fn connect(&self) -> anyhow::Result<TcpStream> {
@@ -177,49 +411,52 @@ impl Router {
         Ok(stream)
     }
 
-    fn ask(&self, stream: &mut TcpStream, host: &str) -> anyhow::Result<()> {
-        let answer = exchange(stream, &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
+    /// A request for somebody that is there, or that is not.
+    fn ask(&self, stream: &mut TcpStream, request: &str) -> anyhow::Result<()> {
+        let answer = exchange(stream, request)?;
+        let wanted = if request.contains("stranger") { "HTTP/1.1 502" } else { "HTTP/1.1 200" };
+        ensure!(answer.starts_with(wanted), "{request}: {answer}");
         Ok(())
     }
 
-    /// The bound id that a request went to: the backend sends back the head that it got.
-    fn led_to(&self, stream: &mut TcpStream, host: &str) -> anyhow::Result<String> {
+    /// Whether a line of the head that the backend got, which it sends back, says this.
+    fn told(&self, stream: &mut TcpStream, host: &str, line: &str, wanted: Option<&str>) -> anyhow::Result<bool> {
         let answer = exchange(stream, &format!("GET /echo HTTP/1.1\r\nHost: {host}\r\n\r\n"))?;
-        let line = answer.lines().find_map(|line| line.strip_prefix("l5d-dst-client: "));
-        Ok(line.unwrap_or_default().to_owned())
+        Ok(answer.lines().find_map(|text| text.strip_prefix(line)) == wanted)
     }
 
-    /// Microseconds on the CPU of the worker for one request.
-    fn cost(&self, service: impl Fn(usize) -> usize) -> anyhow::Result<f64> {
+    fn cost(&self, requests: usize, load: impl Fn(usize) -> String) -> anyhow::Result<Cost> {
         let mut connections = (0..16).map(|_| self.connect()).collect::<Result<Vec<_>, _>>()?;
         let many = connections.len();
-        for number in 0..2000 {
-            self.ask(&mut connections[number % many], &format!("s{}", service(number)))?;
+        for number in 0..requests / 10 {
+            self.ask(&mut connections[number % many], &load(number))?;
         }
-        let before = self.worker_nanos()?;
-        for number in 0..REQUESTS {
-            self.ask(&mut connections[number % many], &format!("s{}", service(number)))?;
+        let before = self.worker_times()?;
+        for number in 0..requests {
+            self.ask(&mut connections[number % many], &load(number))?;
         }
-        Ok((self.worker_nanos()? - before) as f64 / REQUESTS as f64 / 1e3)
+        let after = self.worker_times()?;
+        let each = |before: f64, after: f64| (after - before) / requests as f64;
+        Ok(Cost { all: each(before.0, after.0), user: each(before.1, after.1) })
     }
 
-    fn worker_nanos(&self) -> anyhow::Result<u64> {
+    fn worker(&self) -> anyhow::Result<PathBuf> {
         for task in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
             let task = task?.path();
             if fs::read_to_string(task.join("comm"))?.trim() == "worker-0" {
-                let times = fs::read_to_string(task.join("schedstat"))?;
-                return times.split(' ').next().context("schedstat")?.parse().context("schedstat");
+                return Ok(task);
             }
         }
         bail!("there is no worker")
     }
 
-    /// MiB.
-    fn memory(&self) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("Rss:")).context("Rss")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    /// Of the worker: microseconds on the CPU, and in user mode.
+    fn worker_times(&self) -> anyhow::Result<(f64, f64)> {
+        let task = self.worker()?;
+        let stat = fs::read_to_string(task.join("stat"))?;
+        // Behind the name, which may hold anything: state is the first, utime the twelfth, in ticks of 10 ms.
+        let ticks = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(11)).context("stat")?;
+        Ok((on_cpu(&task)?, ticks.parse::<f64>()? * 1e4))
     }
 
     /// `worker/pause_us.max`.
@@ -241,13 +478,13 @@ impl Router {
         time: Duration,
         mut change: impl FnMut(usize) -> anyhow::Result<()>,
     ) -> anyhow::Result<Vec<f64>> {
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let asking = scope.spawn(|| {
                 let (mut stream, mut latencies) = (self.connect()?, Vec::new());
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.load(Ordering::Relaxed) {
                     let began = Instant::now();
-                    self.ask(&mut stream, if latencies.len() % 2 == 0 { "s0" } else { "s1" })?;
+                    self.ask(&mut stream, &request(if latencies.len() % 2 == 0 { "s0" } else { "s1" }, ""))?;
                     latencies.push(began.elapsed().as_secs_f64() * 1e6);
                     std::thread::sleep(Duration::from_micros(300));
                 }
@@ -259,7 +496,7 @@ impl Router {
                 turn += 1;
                 std::thread::sleep(Duration::from_millis(100));
             }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            done.store(true, Ordering::Relaxed);
             let latencies = asking.join().map_err(|_| anyhow::anyhow!("asking panicked"))?;
             changed.and(latencies)
         })
@@ -316,13 +553,15 @@ fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn micros(mut costs: Vec<f64>) -> String {
-    costs.sort_by(f64::total_cmp);
-    format!("{:.2} us (smallest {:.2}, largest {:.2})", costs[costs.len() / 2], costs[0], costs[costs.len() - 1])
+fn request(host: &str, more: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\n{more}\r\n")
 }
 
-fn shown(mut latencies: Vec<f64>) -> String {
-    latencies.sort_by(f64::total_cmp);
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    format!("p50 {:.0} p99 {:.0} max {:.0} us of {}", at(0.5), at(0.99), at(1.0), latencies.len())
+fn micros(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e6
+}
+
+/// Of sorted values.
+fn at(sorted: &[f64], share: f64) -> f64 {
+    sorted.get(((sorted.len().saturating_sub(1)) as f64 * share) as usize).copied().unwrap_or(f64::NAN)
 }

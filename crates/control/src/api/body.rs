@@ -14,15 +14,26 @@ use super::{Call, answers::text_error, query::Query};
 
 /// The original's limit.
 const LARGEST: usize = 5 * 1024 * 1024;
+/// Of a dtab: the original's limit leaves room for some 100,000 entries.
+const LARGEST_DTAB: usize = 64 * 1024 * 1024;
 
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// The whole body; the error is the answer to give.
 pub(super) async fn whole(body: Body) -> Result<Bytes, Response> {
-    match tokio::time::timeout(WITHIN, axum::body::to_bytes(body, LARGEST)).await {
+    up_to(LARGEST, body).await
+}
+
+/// A dtab, whole; as [`whole`].
+pub(super) async fn dtab(body: Body) -> Result<Bytes, Response> {
+    up_to(LARGEST_DTAB, body).await
+}
+
+async fn up_to(largest: usize, body: Body) -> Result<Bytes, Response> {
+    match tokio::time::timeout(WITHIN, axum::body::to_bytes(body, largest)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => {
-            Err(text_error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {LARGEST} bytes\n")))
+            Err(text_error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {largest} bytes\n")))
         }
         Ok(Err(_)) => Err(text_error(StatusCode::BAD_REQUEST, "the body broke off\n")),
         Err(_) => Err(text_error(StatusCode::REQUEST_TIMEOUT, "the body did not come within 30 seconds\n")),

@@ -15,7 +15,7 @@ use store::{Change, Error, Note, Revision, Version};
 use super::{
     Call,
     answers::{self, JSON, answer, bad_request, chain, json_error, no_content, not_found, text_error},
-    body::whole,
+    body,
     dtabs_body::{self, Digits, Media},
     fleet::{WaitError, wait_error},
     stream::stream,
@@ -240,7 +240,7 @@ async fn store(control: &Control, name: &str, change: Change, note: Note) -> Res
 
 async fn sent(headers: &HeaderMap, body: Body) -> Result<Dtab, Response> {
     let media = Media::sent(headers).map_err(|raw| bad_request(format!("Invalid Content-Type \"{raw}\". ")))?;
-    let body = whole(body).await?;
+    let body = body::dtab(body).await?;
     dtabs_body::read(media, &body).map_err(bad_request)
 }
 
