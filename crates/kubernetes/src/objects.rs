@@ -141,6 +141,14 @@ impl Objects {
         self.send("patch", kind, self.at(kind).patch(name, &parameters, &Patch::Apply(object))).await
     }
 
+    /// The same by force, for an object in which nobody else has set anything: what its creation set is this
+    /// manager's, too, but under another operation, and counts as somebody else's where the server added
+    /// defaults to it. The object must have a `metadata.resourceVersion`, so that nobody else comes in between.
+    pub async fn apply_over(&self, kind: &Kind, name: &str, object: &Value) -> Result<Value, Error> {
+        let parameters = PatchParams::apply(self.manager).force();
+        self.send("patch", kind, self.at(kind).patch(name, &parameters, &Patch::Apply(object))).await
+    }
+
     /// Deletes the object with this uid; well if it is not there any more.
     pub async fn delete(&self, kind: &Kind, name: &str, uid: &str, dependents: Dependents) -> Result<(), Error> {
         let parameters = DeleteParams {

@@ -10,7 +10,7 @@ use crate::control::Trouble;
 use crate::pods::Pods;
 
 /// As whom the API server notes what a deploy makes.
-const MANAGER: &str = "switchyard-pipeline";
+pub(crate) const MANAGER: &str = "switchyard-pipeline";
 /// One answer.
 const WITHIN: Duration = Duration::from_secs(10);
 

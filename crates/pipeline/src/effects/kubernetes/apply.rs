@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{Place, annotation, label, owner};
-use crate::cluster::trouble;
+use crate::cluster::{MANAGER, trouble};
 use crate::control::Trouble;
 use crate::manifests::{MANAGED_BY, OWNER, Object, SWITCHYARD, VERSION};
 
@@ -32,7 +32,15 @@ pub(super) async fn apply(place: &Place<'_>, version: &str, object: &Object) -> 
             if let (Some(metadata), Some(uid)) = (body.get_mut("metadata"), found.pointer("/metadata/uid")) {
                 metadata["uid"] = json!(uid);
             }
-            match objects.apply(&kind, &object.name, &body).await {
+            let revision = found.pointer("/metadata/resourceVersion").filter(|_| is_untouched(&found));
+            let applied = match (body.get_mut("metadata"), revision) {
+                (Some(metadata), Some(revision)) => {
+                    metadata["resourceVersion"] = revision.clone();
+                    objects.apply_over(&kind, &object.name, &body).await
+                }
+                _ => objects.apply(&kind, &object.name, &body).await,
+            };
+            match applied {
                 Ok(_) => Ok(()),
                 Err(error) if error.code() == Some(409) && error.to_string().contains("conflict with") => {
                     Err(Trouble::Lasting(format!(
@@ -45,6 +53,17 @@ pub(super) async fn apply(place: &Place<'_>, version: &str, object: &Object) -> 
             }
         })
         .await
+}
+
+/// Whether nobody but us has set anything besides metadata and status, which controllers write.
+fn is_untouched(found: &Value) -> bool {
+    let entries = found.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let is_foreign = |entry: &Value| {
+        let fields = entry.get("fieldsV1").and_then(Value::as_object);
+        let sets = fields.is_some_and(|fields| fields.keys().any(|key| key != "f:metadata" && key != "f:status"));
+        sets && entry.get("manager").and_then(Value::as_str) != Some(MANAGER)
+    };
+    entries.is_some_and(|entries| !entries.iter().any(is_foreign))
 }
 
 /// The same trouble, with the object's name.
@@ -70,5 +89,26 @@ fn own(place: &Place<'_>, version: &str, object: &Object, found: &Value) -> Resu
     match found.pointer("/metadata/deletionTimestamp") {
         Some(_) => Err(Trouble::Passing(format!("{named} is being deleted"))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_untouched_until_somebody_else_sets_what_it_is() {
+        let check = |entries: Value, expected| {
+            let found = json!({ "metadata": { "managedFields": entries } });
+            assert_eq!(is_untouched(&found), expected, "{found}");
+        };
+        let ours = json!({ "manager": MANAGER, "operation": "Update", "fieldsV1": { "f:metadata": {}, "f:spec": {} } });
+        let controller =
+            json!({ "manager": "kube-controller-manager", "fieldsV1": { "f:metadata": {}, "f:status": {} } });
+        let person = json!({ "manager": "kubectl-edit", "fieldsV1": { "f:spec": { "f:replicas": {} } } });
+        check(json!([ours]), true);
+        check(json!([ours, controller]), true);
+        check(json!([ours, controller, person]), false);
+        assert!(!is_untouched(&json!({ "metadata": {} })), "a server that tells nothing");
     }
 }
