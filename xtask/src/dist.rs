@@ -6,7 +6,7 @@
 
 mod binary;
 mod deb;
-mod image;
+pub mod image;
 mod programs;
 
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ mod bench;
 mod dist;
 mod needs;
 mod tests;
+mod tutorial;
 
 use std::process::ExitCode;
 
@@ -14,11 +15,13 @@ const USAGE: &str = "\
 usage: cargo xtask test [FILTER…]
        cargo xtask bench …
        cargo xtask dist static|image|deb …
+       cargo xtask tutorial …
 
 Sets up what the tests need (git, chromium, a Kubernetes control plane), builds all tests and runs them. With FILTERs, runs
 only tests whose name contains one of them. `bench` measures the router beside other proxies;
 `cargo xtask bench --help` says how. `dist` makes a static binary, a container image of it without a
-daemon or a registry, or a Debian package; `cargo xtask dist --help` says how.
+daemon or a registry, or a Debian package; `cargo xtask dist --help` says how. `tutorial` follows the tutorial's page
+on a cluster with real pods; `cargo xtask tutorial --help` says what that needs.
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +40,14 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some((task, arguments)) if task == "dist" => dist::run(arguments),
+        Some((task, [help])) if task == "tutorial" && help == "--help" => {
+            print!("{}", tutorial::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Some((task, arguments)) if task == "tutorial" => match tutorial::run(arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
