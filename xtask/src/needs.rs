@@ -26,7 +26,18 @@ const NEEDS: &[Need] = &[
 /// Sees to it that everything is there, or says exactly what is not.
 pub fn set_up() -> anyhow::Result<()> {
     programs()?;
-    kubernetes()
+    kubernetes()?;
+    helm()
+}
+
+/// Helm, which the chart is tested with, compiled from its Go module once per machine.
+fn helm() -> anyhow::Result<()> {
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("kube/helm");
+    let status = Command::new(&build).status().with_context(|| format!("cannot start {}", build.display()))?;
+    if !status.success() {
+        bail!("the tests need Helm, which {} builds with Go (it ended with {status}, see above)", build.display());
+    }
+    Ok(())
 }
 
 /// A Kubernetes control plane, compiled from Go modules once per machine; does nothing where it is there.

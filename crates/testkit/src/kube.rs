@@ -66,6 +66,14 @@ impl ControlPlane {
         self.directory.path().join("s")
     }
 
+    /// Helm, which `xtask/kube/helm` puts beside the cluster's programs.
+    pub fn helm(&self) -> Command {
+        let assets = self.kubectl.parent().and_then(Path::parent).expect("kubectl is in bin");
+        let helm = assets.join("helm");
+        assert!(helm.exists(), "no {}: xtask/kube/helm makes it (as cargo xtask test does)", helm.display());
+        Command::new(helm)
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.state().join("kubeconfig")

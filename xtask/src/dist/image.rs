@@ -56,9 +56,10 @@ pub fn build(binary: &Path, output: &Path, image: &Image<'_>) -> anyhow::Result<
         println!("== no CA certificates on this machine (Debian: ca-certificates): the image has none");
     }
     let layer = layer(program, authorities, more)?;
+    let layer = Blob::of(layer);
     let archive = archive(&layer, image)?;
     std::fs::write(output, &archive).with_context(|| format!("cannot write {}", output.display()))?;
-    println!("{}: {}, {} KiB, layer {}", output.display(), image.tag, archive.len() / 1024, digest(&layer));
+    println!("{}: {}, {} KiB, layer {}", output.display(), image.tag, archive.len() / 1024, layer.digest());
     Ok(())
 }
 
@@ -111,9 +112,8 @@ fn parents(path: &str) -> Vec<String> {
 }
 
 /// The image's file: everything twice addressed, nothing twice stored.
-fn archive(layer: &[u8], image: &Image<'_>) -> anyhow::Result<Vec<u8>> {
+fn archive(layer: &Blob, image: &Image<'_>) -> anyhow::Result<Vec<u8>> {
     let tag = image.tag;
-    let layer_digest = digest(layer);
     let version = env!("CARGO_PKG_VERSION");
     let ports = PORTS.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect::<serde_json::Map<_, _>>();
     let config = json!({
@@ -135,18 +135,18 @@ fn archive(layer: &[u8], image: &Image<'_>) -> anyhow::Result<Vec<u8>> {
                 "org.opencontainers.image.licenses": "Apache-2.0",
             },
         },
-        "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
+        "rootfs": { "type": "layers", "diff_ids": [layer.digest()] },
         "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "cargo xtask dist image" }],
     });
-    let config = config.to_string().into_bytes();
+    let config = Blob::of(config.to_string().into_bytes());
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": described("application/vnd.oci.image.config.v1+json", &config),
-        "layers": [described("application/vnd.oci.image.layer.v1.tar", layer)],
+        "config": config.described("application/vnd.oci.image.config.v1+json"),
+        "layers": [layer.described("application/vnd.oci.image.layer.v1.tar")],
     });
-    let manifest = manifest.to_string().into_bytes();
-    let mut entry = described("application/vnd.oci.image.manifest.v1+json", &manifest);
+    let manifest = Blob::of(manifest.to_string().into_bytes());
+    let mut entry = manifest.described("application/vnd.oci.image.manifest.v1+json");
     entry["platform"] = json!({ "architecture": "amd64", "os": "linux" });
     // containerd wants the whole name, others the tag.
     let name = if tag.contains('/') { tag.to_owned() } else { format!("docker.io/library/{tag}") };
@@ -157,23 +157,50 @@ fn archive(layer: &[u8], image: &Image<'_>) -> anyhow::Result<Vec<u8>> {
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [entry],
     });
-    let docker = json!([{ "Config": blob(&config), "RepoTags": [tag], "Layers": [blob(layer)] }]);
+    let docker = json!([{ "Config": config.place(), "RepoTags": [tag], "Layers": [layer.place()] }]);
 
-    let mut files = vec![
-        ("index.json".to_owned(), index.to_string().into_bytes()),
-        ("manifest.json".to_owned(), docker.to_string().into_bytes()),
-        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+    let (index, docker) = (index.to_string().into_bytes(), docker.to_string().into_bytes());
+    let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
+    let mut files: Vec<(String, &[u8])> = vec![
+        ("index.json".to_owned(), &index),
+        ("manifest.json".to_owned(), &docker),
+        ("oci-layout".to_owned(), layout),
     ];
-    files.extend([(blob(&manifest), manifest), (blob(&config), config), (blob(layer), layer.to_vec())]);
+    files.extend([&manifest, &config, layer].map(|blob| (blob.place(), blob.bytes.as_slice())));
     files.sort();
     let mut tar = Builder::new(Vec::new());
     for directory in ["blobs/", "blobs/sha256/"] {
         append(&mut tar, directory, EntryType::Directory, 0o755, 0, &[])?;
     }
     for (path, bytes) in files {
-        append(&mut tar, &path, EntryType::Regular, 0o644, 0, &bytes)?;
+        append(&mut tar, &path, EntryType::Regular, 0o644, 0, bytes)?;
     }
     Ok(tar.into_inner()?)
+}
+
+/// Bytes that are called by what they are; read through once.
+struct Blob {
+    bytes: Vec<u8>,
+    sum: String,
+}
+
+impl Blob {
+    fn of(bytes: Vec<u8>) -> Blob {
+        let sum = hex(&bytes);
+        Blob { bytes, sum }
+    }
+
+    fn digest(&self) -> String {
+        format!("sha256:{}", self.sum)
+    }
+
+    fn place(&self) -> String {
+        format!("blobs/sha256/{}", self.sum)
+    }
+
+    fn described(&self, kind: &str) -> Value {
+        json!({ "mediaType": kind, "digest": self.digest(), "size": self.bytes.len() })
+    }
 }
 
 fn append(
@@ -198,18 +225,6 @@ fn header(kind: EntryType, mode: u32, owner: u64, size: u64) -> Header {
     header.set_mtime(0);
     header.set_size(size);
     header
-}
-
-fn described(kind: &str, bytes: &[u8]) -> Value {
-    json!({ "mediaType": kind, "digest": digest(bytes), "size": bytes.len() })
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(bytes))
-}
-
-fn blob(bytes: &[u8]) -> String {
-    format!("blobs/sha256/{}", hex(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -240,7 +255,7 @@ mod tests {
     #[test]
     fn the_image_leads_from_its_names_to_its_files() {
         let more = BTreeMap::from([("lib64/ld.so".to_owned(), b"loader".to_vec())]);
-        let layer = layer(b"the program".to_vec(), Some(b"trust".to_vec()), more).unwrap();
+        let layer = Blob::of(layer(b"the program".to_vec(), Some(b"trust".to_vec()), more).unwrap());
         let wanted = Image { tag: "switchyard:test", program: "linkerd", with_git: false };
         let image = archive(&layer, &wanted).unwrap();
         assert_eq!(image, archive(&layer, &wanted).unwrap(), "the same input, the same bytes");
@@ -261,7 +276,7 @@ mod tests {
         let config = json(&config_path);
         assert_eq!(config["config"]["User"], "65532:65532");
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/bin/linkerd"]));
-        assert_eq!(config["rootfs"]["diff_ids"][0], digest(&files_of_image[&layer_path].2));
+        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", hex(&files_of_image[&layer_path].2)));
 
         let inside = files(&files_of_image[&layer_path].2);
         assert_eq!(inside["usr/bin/switchyard"], (0o755, 0, b"the program".to_vec()));
