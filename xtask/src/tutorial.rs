@@ -73,12 +73,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if followed.is_err() {
         cluster.tell();
     }
-    let memory = cluster.memory();
     drop(cluster);
     followed?;
-    for line in memory {
-        println!("== {line}");
-    }
     println!("== the tutorial is true, in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
@@ -92,6 +88,7 @@ fn follow(items: &[Item], cluster: &Cluster, root: &Path) -> anyhow::Result<()> 
             Item::LoadEnds => {
                 let load = load.take().context("the load ends before it begins")?;
                 judge(load)?;
+                cluster.memory().iter().for_each(|line| println!("== memory: {line}"));
             }
             Item::Step(step) => {
                 one(step, &mut shell)?;
