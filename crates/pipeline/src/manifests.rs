@@ -8,6 +8,8 @@
 //!
 //! Pure. No text of YAML or JSON is ever edited, so no value can become structure.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::template::{self, TemplateError, Values};
@@ -23,7 +25,7 @@ pub(crate) const PIPELINE: &str = "l5d.io/pipeline";
 pub(crate) const DEPLOY: &str = "l5d.io/deploy";
 /// Annotation: `deploy 12 of pipeline 0a1b2c3d`. Whoever finds another owner keeps off.
 pub(crate) const OWNER: &str = "l5d.io/owner";
-/// Annotation: the dtab's namespace and entry, `internal /host/world`.
+/// Annotation: control plane, namespace and entry, `http://namerd:4180 internal /host/world`.
 pub(crate) const ENTRY: &str = "l5d.io/entry";
 /// Annotation: all kinds of the version, so that they are found again when the file names others.
 pub(crate) const KINDS: &str = "l5d.io/kinds";
@@ -291,8 +293,9 @@ fn visit(value: &Value, path: &mut String, tell: &mut impl FnMut(&str, &str)) {
 
 /// The objects of one version, workloads last: what they need is there when they begin.
 pub(crate) fn render(objects: &[Value], maker: &Maker<'_>, values: &Values) -> Result<Vec<Object>, String> {
-    let kinds: Vec<String> = objects.iter().filter_map(Gvk::of).map(|gvk| gvk.shown()).collect();
-    let rendered = objects.iter().map(|object| render_one(object, maker, values, &kinds.join(", ")));
+    let kinds: BTreeSet<String> = objects.iter().filter_map(Gvk::of).map(|gvk| gvk.shown()).collect();
+    let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+    let rendered = objects.iter().map(|object| render_one(object, maker, values, &kinds));
     let mut rendered = rendered.collect::<Result<Vec<_>, _>>()?;
     rendered.sort_by_key(|object| object.gvk.workload().is_some());
     Ok(rendered)
@@ -402,4 +405,146 @@ fn is_expanded(keys: &[&str]) -> bool {
         &keys[container + 2..],
         ["command" | "args", ""] | ["env", "", "value"] | ["volumeMounts", "", "subPathExpr"]
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFESTS: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {labels: {app: world}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: world}}
+  template:
+    metadata: {labels: {app: world}}
+    spec:
+      containers:
+      - name: world
+        args: ["-text={text}", "$(POD_IP) ${text}"]
+        env: [{name: TEXT, value: "{text}"}]
+        lifecycle: {preStop: {exec: {command: [echo, "{text}"]}}}
+---
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: "{new}"}, spec: {selector: {app: world}, ports: [{port: 80}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: "{new}-outside"}, spec: {type: ExternalName, externalName: a.test}}
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: "{new}-more"}, data: {"{text}": "{{\"a\": \"{text}\"}}"}}
+---
+"#;
+
+    fn values(text: &str) -> Values {
+        let mut values = Values::default();
+        for (name, value) in [("text", text), ("new", "world-v2")] {
+            values.set(name, value);
+        }
+        values
+    }
+
+    fn rendered(text: &str) -> Vec<Object> {
+        let maker = Maker {
+            namespace: "default",
+            service: "world",
+            version: "world-v2",
+            pipeline: "hello_world",
+            deploy: 12,
+            owner: "deploy 12 of pipeline x",
+            entry: "internal /host/world",
+            replicas: None,
+        };
+        render(&parse(MANIFESTS).unwrap(), &maker, &values(text)).unwrap()
+    }
+
+    #[test]
+    fn a_version_is_marked_and_selected_everywhere() {
+        let objects = rendered("a");
+        let names: Vec<String> = objects.iter().map(|object| format!("{} {}", object.gvk.kind, object.name)).collect();
+        assert_eq!(
+            names,
+            ["Service world-v2", "Service world-v2-outside", "ConfigMap world-v2-more", "Deployment world-v2"]
+        );
+        for object in &objects {
+            assert_eq!(object.body["metadata"]["namespace"], "default");
+            assert_eq!(object.body["metadata"]["labels"][VERSION], "world-v2");
+            assert_eq!(object.body["metadata"]["labels"][DEPLOY], "12");
+            assert_eq!(object.body["metadata"]["annotations"][OWNER], "deploy 12 of pipeline x");
+            assert_eq!(object.body["metadata"]["annotations"][KINDS], "apps/v1 Deployment, v1 ConfigMap, v1 Service");
+        }
+        let both = json!({"app": "world", VERSION: "world-v2"});
+        assert_eq!(objects[0].body["spec"]["selector"], both);
+        assert_eq!(objects[1].body["spec"]["selector"], Value::Null);
+        let deployment = &objects[3].body;
+        assert_eq!(deployment["spec"]["selector"]["matchLabels"], both);
+        let pods = &deployment["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(
+            (&pods[VERSION], &pods[SERVICE], &pods["app"]),
+            (&json!("world-v2"), &json!("world"), &json!("world"))
+        );
+        assert_eq!(replicas(&parse(MANIFESTS).unwrap(), None), Some(2));
+    }
+
+    #[test]
+    fn whatever_is_in_a_value_stays_in_its_text() {
+        let texts =
+            ["plain", "it's \"x\"", "a\n- b: {c}", "{new} }} {{", "# ' : & * ! | > % @ `", "\u{0}\u{2028}é", ""];
+        for text in texts {
+            let objects = rendered(text);
+            let container = &objects[3].body["spec"]["template"]["spec"]["containers"][0];
+            assert_eq!(container["env"][0]["value"], text, "{text:?}");
+            assert_eq!(container["args"][0], format!("-text={text}"));
+            assert_eq!(objects[2].body["data"], json!({"{text}": format!("{{\"a\": \"{text}\"}}")}));
+            assert_eq!(objects.len(), 4);
+        }
+    }
+
+    #[test]
+    fn the_kubelet_expands_what_the_manifest_says_and_nothing_of_a_value() {
+        let objects = rendered("$(POD_IP) $$ $");
+        let container = &objects[3].body["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["env"][0]["value"], "$$(POD_IP) $$$$ $$");
+        assert_eq!(container["args"][1], "$(POD_IP) $$$$(POD_IP) $$$$ $$");
+        // Not expanded by the kubelet, so not doubled either.
+        assert_eq!(container["lifecycle"]["preStop"]["exec"]["command"][1], "$(POD_IP) $$ $");
+    }
+
+    #[test]
+    fn errors_name_the_place_and_the_fix() {
+        let known = ["new".to_owned(), "text".to_owned()];
+        let cases = [
+            ("kind: Deployment", "kind: Job", "must have a Deployment, StatefulSet"),
+            ("apiVersion: apps/v1\n", "", "[0]: must be an object with apiVersion and kind"),
+            ("{labels: {app: world}}\nspec", "{namespace: x}\nspec", "[0].metadata.namespace: take it out"),
+            (
+                "{labels: {app: world}}\nspec",
+                "{labels: {l5d.io/version: x}}\nspec",
+                "[0].metadata.labels: take l5d.io/version out",
+            ),
+            (
+                "{labels: {app: world}}\nspec",
+                "{name: world}\nspec",
+                "[0].metadata.name: \"world\": must be \"{new}\" or begin",
+            ),
+            ("replicas: 2", "replicas: \"{new}\"", "[0].spec.replicas: \"{new}\": must be a number"),
+            ("-text={text}", "-text={txt}", "[0].spec.template.spec.containers[0].args[0]: {txt} is not known here"),
+            ("\"{text}\"}]", "\"{text\"}]", "[0].spec.template.spec.containers[0].env[0].value: "),
+            ("\"{new}\"}, spec", "\"{new}-x\"}, spec", "must have a Service whose metadata.name is \"{new}\""),
+            ("\"{new}-outside\"", "\"{new}\"", "[2].metadata.name: Service {new} stands here twice"),
+            ("  template:", "  pods:", "[0].spec.template: must be an object"),
+        ];
+        assert_eq!(check(&parse(MANIFESTS).unwrap(), "world", None, &known), Ok(()));
+        for (old, new, expected) in cases {
+            assert!(MANIFESTS.contains(old), "{old}");
+            let objects = parse(&MANIFESTS.replacen(old, new, 1)).unwrap();
+            let found = check(&objects, "world", None, &known).map_err(|(path, message)| format!("{path}: {message}"));
+            assert!(
+                found.clone().is_err_and(|text| text.contains(expected)),
+                "{new}\n gives {found:?}\n  not {expected}"
+            );
+        }
+        let wrong = check(&parse(MANIFESTS).unwrap(), "World", None, &known);
+        assert!(wrong.clone().is_err_and(|(_, message)| message.starts_with("service: \"World\"")), "{wrong:?}");
+    }
 }

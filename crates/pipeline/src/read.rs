@@ -302,6 +302,55 @@ mod tests {
         assert_eq!(problem(TUTORIAL), "ok");
     }
 
+    /// The tutorial's, with another target.
+    fn in_a_cluster(target: &str) -> String {
+        let (begin, rest) = TUTORIAL.split_once("target:").unwrap();
+        format!("{begin}target:\n{target}\n\ntest:{}", rest.split_once("\ntest:").unwrap().1)
+    }
+
+    const TARGET: &str = "  kind: kubernetes
+  namespace: \"{namerdNamespace}\"
+  manifests:
+  - {apiVersion: v1, kind: Service, spec: {ports: [{port: 80}]}}
+  - {apiVersion: apps/v1, kind: Deployment, spec: {template: {}}}";
+
+    #[test]
+    fn a_target_in_a_cluster_is_checked() {
+        let cases = [
+            ("", "", "ok"),
+            ("{namerdNamespace}", "{new}", "FILE: target.namespace: {new} is not known here"),
+            ("{namerdNamespace}", "A b", "FILE: target.namespace: \"A b\" is no namespace of a cluster"),
+            ("manifests:", "replicas: 0\n  manifests:", "FILE: target.replicas: must be 1 to 100"),
+            ("manifests:", "replicas: 3\n  manifests:", "ok"),
+            ("manifests:", "ready: {brokenSeconds: 0}\n  manifests:", "FILE: target.ready.brokenSeconds: 0: must be"),
+            ("manifests:", "instances: 3\n  manifests:", "unknown field `instances`"),
+            ("kind: Service,", "kind: Service, metadata: {name: x},", "FILE: target.manifests[0].metadata.name: \"x\""),
+            ("kind: Deployment,", "kind: DaemonSet,", "ok"),
+        ];
+        for (old, new, expected) in cases {
+            let found = problem(&in_a_cluster(&TARGET.replacen(old, new, 1)));
+            assert!(found.contains(expected), "{new}\n gives {found}\n  not {expected}");
+        }
+        let found = problem(&in_a_cluster(TARGET).replace("{text} ({address})", "{port}"));
+        assert!(found.contains("FILE: test.proof: {port} is not known here"), "{found}");
+    }
+
+    #[test]
+    fn manifests_may_stand_in_a_file_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (begin, objects) = TARGET.split_once("manifests:").unwrap();
+        std::fs::write(directory.path().join("world.yaml"), objects).unwrap();
+        let file = directory.path().join("pipeline.yaml");
+        std::fs::write(&file, in_a_cluster(&format!("{begin}manifests: world.yaml"))).unwrap();
+        std::fs::write(directory.path().join("world.yaml"), objects.replace("  - ", "---\n")).unwrap();
+        let TargetConfig::Kubernetes(target) = read(&file).unwrap().target else { panic!("another target") };
+        let Manifests::Objects(objects) = target.manifests else { panic!("not read") };
+        assert_eq!(objects.len(), 2);
+        std::fs::remove_file(directory.path().join("world.yaml")).unwrap();
+        let error = read(&file).unwrap_err().to_string();
+        assert!(error.contains("target.manifests: ") && error.contains("world.yaml: cannot be read"), "{error}");
+    }
+
     #[test]
     fn errors_name_file_key_and_fix() {
         let cases = [

@@ -79,9 +79,10 @@ impl<'a> Place<'a> {
         &self.job.story.deploy.plan.service
     }
 
-    /// As objects are marked with it.
+    /// As objects are marked with it: by which control plane, namespace and entry a version is reached.
     fn entry(&self) -> String {
-        format!("{} {}", self.job.namespace(), self.job.entry())
+        let control = self.job.deploys.control().shown();
+        format!("{control} {} {}", self.job.namespace(), self.job.entry())
     }
 
     fn render(&self, version: &str) -> Result<Vec<Object>, String> {
