@@ -39,6 +39,24 @@ pub(crate) struct Inner {
 pub(crate) const EXPLAIN_WITHIN: Duration = Duration::from_secs(2);
 
 impl Control {
+    /// The fleet of before is that of the store.
+    pub(crate) async fn over(store: Arc<dyn DtabStore>, namers: Namers, offers_follow: bool) -> Result<Control, Error> {
+        let fleet = Fleet::recall(&*store).await?;
+        let bare = ConfiguredInterpreter::new(None, namers.clone());
+        let inner = Inner {
+            bound_names: bare.bound_names(),
+            bare,
+            spaces: Spaces::new(store.clone(), namers.clone()),
+            store,
+            namers,
+            fleet,
+            metrics: Metrics::new(),
+            closing: CancellationToken::new(),
+            offers_follow,
+        };
+        Ok(Control { inner: Arc::new(inner) })
+    }
+
     /// Writes on a task of its own: a client that goes away does not undo half of what it asked for.
     pub(crate) async fn write(&self, name: &str, change: Change, note: Note) -> Result<Arc<Revision>, Error> {
         let (store, name) = (self.inner.store.clone(), name.to_owned());

@@ -16,6 +16,8 @@ mod config;
 mod control;
 mod fleet;
 pub mod follow;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod listen;
 mod metrics;
 mod pages;

@@ -3,18 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use discovery::{Clusters, ConfigError, Precedence, Surroundings};
-use naming::{ConfiguredInterpreter, Interpreter};
 use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Control, Levels, admin, api,
     config::{Config, Kind, OpenError, bad_section},
-    control::Inner,
-    fleet::Fleet,
     listen,
-    metrics::Metrics,
-    spaces::Spaces,
 };
 
 /// A running control plane. Dropping it does not stop it; see [`Server::stop`].
@@ -61,21 +56,7 @@ impl Server {
             OpenError::Config(error) => StartError::Config(error),
             OpenError::Store(error) => StartError::Store(error),
         })?;
-        let fleet = Fleet::recall(&*store).await?;
-        let bare = ConfiguredInterpreter::new(None, namers.clone());
-        let control = Control {
-            inner: Arc::new(Inner {
-                bound_names: bare.bound_names(),
-                bare,
-                spaces: Spaces::new(store.clone(), namers.clone()),
-                store,
-                namers,
-                fleet,
-                metrics: Metrics::new(),
-                closing: CancellationToken::new(),
-                offers_follow: config.offers_follow,
-            }),
-        };
+        let control = Control::over(store, namers, config.offers_follow).await?;
         control.inner.metrics.watch_clusters(surroundings.clusters());
         Server::serve(config, control, levels).await
     }

@@ -179,7 +179,7 @@ impl Stamp {
 }
 
 impl Line<'_> {
-    fn append(&self, time: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn append(&self, time: &[u8], out: &mut Vec<u8>) {
         let mut lines = self.request.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let request_line = lines.next().unwrap_or_default();
         let (mut host, mut referer, mut agent) = (self.host, None, None);

@@ -45,7 +45,7 @@ impl Forwarder {
 }
 
 /// Hosts with a port or brackets are no tokens and stand in quotes (RFC 7239 §4).
-fn quoted(host: &[u8], extra: &mut Vec<u8>) {
+pub(crate) fn quoted(host: &[u8], extra: &mut Vec<u8>) {
     let plain = host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     if plain {
         extra.extend_from_slice(host);

@@ -18,6 +18,8 @@ mod exchange;
 mod fail_fast;
 mod failure;
 mod forwarded;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod gather;
 mod handshake;
 mod housekeeping;

@@ -277,7 +277,7 @@ fn check_depth(server: &Server, head: &RequestHead, bytes: &[u8]) -> Result<(), 
 }
 
 #[inline]
-fn write_via(head: &RequestHead, bytes: &[u8], via: bool, extra: &mut Vec<u8>) {
+pub(crate) fn write_via(head: &RequestHead, bytes: &[u8], via: bool, extra: &mut Vec<u8>) {
     extra.extend_from_slice(b"via: ");
     if via {
         for value in head.fields.all(bytes, Known::Via) {

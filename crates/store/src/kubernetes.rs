@@ -11,6 +11,8 @@
 //! other: the log names it, and its namespace keeps what it last was. While the API server is away
 //! reads go on, writes fail. See `object` for where revisions are kept; each write is an Event, too.
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod object;
 mod requests;
 mod shared;

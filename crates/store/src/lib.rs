@@ -28,6 +28,9 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use tokio::sync::watch;
 
+#[cfg(any(fuzzing, test))]
+pub use kubernetes::fuzzing;
+
 pub use error::Error;
 pub use kubernetes::Kubernetes;
 pub use lease::{Lease, LeaseRequest, Leased};

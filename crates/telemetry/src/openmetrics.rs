@@ -9,7 +9,7 @@
 //! ```
 //! A histogram is a summary: quantiles of the last window, count and sum since the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::help::help;
@@ -34,6 +34,16 @@ impl Kind {
             Kind::Gauge => "gauge",
             Kind::Summary => "summary",
         }
+    }
+
+    /// What a family called so takes: its name, and its samples'.
+    fn names(self, family: &str) -> impl Iterator<Item = String> {
+        let suffixes: &[&str] = match self {
+            Kind::Counter => &["", "_total"],
+            Kind::Gauge => &[""],
+            Kind::Summary => &["", "_count", "_sum"],
+        };
+        suffixes.iter().map(move |suffix| format!("{family}{suffix}"))
     }
 }
 
@@ -72,12 +82,15 @@ impl Snapshot {
             add(&mut family.samples, labels(&scoped.labels), sample);
         }
         let mut text = String::new();
-        let mut before: Option<&str> = None;
+        let mut taken = BTreeSet::new();
         for ((name, kind), family) in &families {
-            // A name has one type; of the same name with another type, that becomes part of the name.
-            let shown = if before == Some(name) { format!("{name}_{}", kind.name()) } else { name.clone() };
+            // A name has one type, and is no sample of another; else its type becomes part of it, until it is free.
+            let mut shown = name.clone();
+            while kind.names(&shown).any(|name| taken.contains(&name)) {
+                shown = format!("{shown}_{}", kind.name());
+            }
+            taken.extend(kind.names(&shown));
             family.show(&mut text, &shown, *kind);
-            before = Some(name);
         }
         text.push_str("# EOF\n");
         text

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod http;
 pub mod kube;
 pub mod load;
+pub mod mutation;
 pub mod ports;
 pub mod process;
 pub mod recorder;

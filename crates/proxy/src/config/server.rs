@@ -184,13 +184,6 @@ pub(super) fn socket_options(
     let default = SocketOptions::default();
     problems.positive(&at, "readTimeoutMs", keys.read_timeout_ms);
     problems.positive(&at, "writeTimeoutMs", keys.write_timeout_ms);
-    if side == Side::Admin {
-        for (key, given) in [("readTimeoutMs", keys.read_timeout_ms), ("writeTimeoutMs", keys.write_timeout_ms)] {
-            if given.is_some() {
-                problems.add(&at.key(key), "not supported yet on this port");
-            }
-        }
-    }
     match keys.backlog {
         Some(0) => problems.add(&at.key("backlog"), "must be greater than 0"),
         Some(_) if side == Side::Client => {

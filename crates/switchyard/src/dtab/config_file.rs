@@ -24,7 +24,8 @@ pub fn base_url() -> anyhow::Result<Option<String>> {
     Ok(None)
 }
 
-fn value(text: &str, ending: &str) -> anyhow::Result<Option<String>> {
+/// What a text of this format says.
+pub(super) fn value(text: &str, ending: &str) -> anyhow::Result<Option<String>> {
     if matches!(ending, "json" | "yaml" | "yml") {
         let map: Option<std::collections::BTreeMap<String, serde_json::Value>> = serde_saphyr::from_str(text)?;
         let found = map.into_iter().flatten().find(|(key, _)| key.eq_ignore_ascii_case("base-url"));

@@ -1,21 +1,22 @@
 //! The admin server and its like: they listen before the routers do, answer until these have ended, and
 //! answer by other routes after a reload.
 
+mod connections;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::extract::Request;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use proxy::settings::SocketOptions;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
+use tokio_util::sync::CancellationToken;
+
+pub use connections::Bounds;
 
 /// Answers that are being written at the very end may take this long.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Handshakes at a time; more connections wait in the kernel's queue.
-const HANDSHAKES: usize = 256;
 
 /// A server that runs.
 pub struct Serving {
@@ -23,8 +24,8 @@ pub struct Serving {
     listener: TcpListener,
     routes: Arc<RwLock<axum::Router>>,
     is_secured: bool,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<io::Result<()>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl Serving {
@@ -33,23 +34,25 @@ impl Serving {
     pub fn start(
         listener: TcpListener,
         secured: Option<tls::server::Live>,
+        options: &SocketOptions,
+        routes: axum::Router,
+    ) -> io::Result<Serving> {
+        Serving::within(Bounds::of(options), listener, secured, routes)
+    }
+
+    fn within(
+        bounds: Bounds,
+        listener: TcpListener,
+        secured: Option<tls::server::Live>,
         routes: axum::Router,
     ) -> io::Result<Serving> {
         listener.set_nonblocking(true)?;
         let served = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
-        let (stop, stopped) = oneshot::channel();
         let routes = Arc::new(RwLock::new(routes));
         let current = routes.clone();
-        let dispatch = move |request: Request| {
-            let routes = current.read().unwrap_or_else(PoisonError::into_inner).clone();
-            async move { routes.oneshot(request).await }
-        };
-        let stopped = async move {
-            // A sender that is dropped says the same.
-            let _ = stopped.await;
-        };
-        let is_secured = secured.is_some();
-        let task = tokio::spawn(serve(served, secured, axum::Router::new().fallback(dispatch), stopped));
+        let now = move || current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (is_secured, stop) = (secured.is_some(), CancellationToken::new());
+        let task = tokio::spawn(connections::serve(served, secured, bounds, now, stop.clone()));
         Ok(Serving { listener, routes, is_secured, stop, task })
     }
 
@@ -75,89 +78,11 @@ impl Serving {
     /// Ends it; what is being answered is answered, within reason.
     pub async fn stop(self) -> anyhow::Result<()> {
         drop(self.listener);
-        // A server that has ended already needs no word.
-        let _ = self.stop.send(());
+        self.stop.cancel();
         match tokio::time::timeout(LAST_WORDS, self.task).await {
-            Ok(ended) => ended.context("the admin server's task")?.context("the admin server"),
+            Ok(ended) => ended.context("the admin server's task"),
             // Somebody keeps a connection open: their loss.
             Err(_) => Ok(()),
-        }
-    }
-}
-
-/// Serves until `stopped`, with TLS where there is a section for it.
-async fn serve(
-    listener: tokio::net::TcpListener,
-    secured: Option<tls::server::Live>,
-    routes: axum::Router,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    match secured {
-        None => axum::serve(listener, routes).with_graceful_shutdown(stopped).await,
-        Some(live) => axum::serve(Secured::new(listener, live)?, routes).with_graceful_shutdown(stopped).await,
-    }
-}
-
-/// Connections whose handshake is over. Handshakes go on side by side, so that one that drips keeps nobody out.
-struct Secured {
-    ready: mpsc::Receiver<(tls::listen::Stream, SocketAddr)>,
-    address: SocketAddr,
-}
-
-impl Secured {
-    fn new(listener: tokio::net::TcpListener, live: tls::server::Live) -> io::Result<Secured> {
-        let address = listener.local_addr()?;
-        let (sender, ready) = mpsc::channel(1);
-        tokio::spawn(shake_hands(listener, live, sender));
-        Ok(Secured { ready, address })
-    }
-}
-
-impl axum::serve::Listener for Secured {
-    type Io = tls::listen::Stream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (tls::listen::Stream, SocketAddr) {
-        match self.ready.recv().await {
-            Some(accepted) => accepted,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-/// Until nobody wants connections any more.
-async fn shake_hands(
-    listener: tokio::net::TcpListener,
-    live: tls::server::Live,
-    ready: mpsc::Sender<(tls::listen::Stream, SocketAddr)>,
-) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = ready.closed() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (live, ready) = (live.clone(), ready.clone());
-                tokio::spawn(async move {
-                    match tls::listen::accept(stream, Some(&live)).await {
-                        // Nobody wants it if the server ends just now.
-                        Ok(stream) => drop(ready.send((stream, peer)).await),
-                        Err(error) => tracing::debug!(%peer, %error, "no TLS connection to the admin server"),
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the admin server cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
         }
     }
 }

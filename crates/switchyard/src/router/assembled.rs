@@ -170,7 +170,12 @@ impl Assembled {
             live.map_err(|error| Stopped::Refused(bad_section(error.under(&section.at))))
         });
         let secured = secured.transpose()?;
-        let admin = Serving::start(listener, secured.clone(), proxy::admin::starting(readiness.clone()))?;
+        let admin = Serving::start(
+            listener,
+            secured.clone(),
+            &plan.config.admin.socket,
+            proxy::admin::starting(readiness.clone()),
+        )?;
         let identifier = match plan.config.admin.identifier {
             Some(address) => {
                 let listener = take(
@@ -181,7 +186,7 @@ impl Assembled {
                     "admin.httpIdentifierPort",
                 )?;
                 let routes = proxy::admin::identifier(plan.config.settings.routers.clone());
-                Some(Serving::start(listener, secured.clone(), routes)?)
+                Some(Serving::start(listener, secured.clone(), &plan.config.admin.socket, routes)?)
             }
             None => None,
         };
