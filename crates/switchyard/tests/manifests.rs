@@ -75,7 +75,12 @@ fn a_strict_server_takes_every_manifest() {
     }
     let base = accepted(cluster, &["-k", deploy("k8s").to_str().unwrap()], "");
     assert_eq!(base.stdout.lines().count(), steps().len(), "{}", base.stdout);
-    accepted(cluster, &["-k", deploy("hostport").to_str().unwrap()], "");
+    // The strictest rules know no host ports; nothing else is wrong with them.
+    let overlay = deploy("hostport");
+    let apply = ["apply", "--server-side", "--dry-run=server", "-k", overlay.to_str().unwrap()];
+    let Finished { code, stderr, .. } = cluster.try_kubectl(&apply, "");
+    let said: Vec<&str> = stderr.lines().collect();
+    assert!(code == 0 && said.len() == 1 && said[0].contains("hostPort"), "{stderr}");
     let with_port = cluster.kubectl(&["kustomize", deploy("hostport").to_str().unwrap()], "");
     let router = by_name(objects(&with_port)).remove("DaemonSet default/l5d").unwrap();
     let ports = router.pointer("/spec/template/spec/containers/0/ports").unwrap();
