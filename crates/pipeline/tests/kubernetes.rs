@@ -170,6 +170,29 @@ fn objects_of_others_are_left_as_they_are() {
 }
 
 #[test]
+fn what_somebody_else_changed_in_an_object_is_not_overwritten() {
+    let yard = Yard::new(control_plane());
+    yard.node.play("world-v2", Play::Unready);
+    let server = yard.server();
+    let id = server.start(json!({}));
+    until("the version is there", LIMIT, || {
+        let trouble = server.deploy(&id)["doing"]["trouble"].clone();
+        if trouble.as_str().is_some_and(|text| text.contains("0 of 2 pods are ready")) { Ok(()) } else { Err(trouble) }
+    });
+    server.kill();
+    yard.kubectl(&["set", "image", "deployment/world-v2", "world=mine:1", "--field-manager=somebody"]);
+    let server = yard.server();
+    let deploy = server.rests_at(&id, "reverted");
+    let reason = deploy["reason"].as_str().unwrap();
+    for part in
+        ["Deployment world-v2: somebody else changed what the manifest says: ", "conflict with \"somebody\"", ".image"]
+    {
+        assert!(reason.contains(part), "{part} in {reason}");
+    }
+    yard.is_as_before();
+}
+
+#[test]
 fn what_a_role_forbids_is_named() {
     let mut yard = Yard::new(control_plane());
     yard.kubectl(&["create", "serviceaccount", "pipeline"]);
@@ -276,6 +299,12 @@ fn a_cluster_that_hangs_in_silence_is_noticed() {
         if trouble.as_str().is_some_and(|text| text.contains("was silent for")) { Ok(()) } else { Err(trouble) }
     });
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    // What hangs now would hang until its time is over.
+    relay.refuse();
+    until("the silence has ended", LIMIT, || {
+        let trouble = server.deploy(&id)["doing"]["trouble"].clone();
+        if trouble.as_str().is_some_and(|text| !text.contains("was silent for")) { Ok(()) } else { Err(trouble) }
+    });
     relay.forward();
     server.rests_at(&id, "integration testing");
     server.abort(&id);

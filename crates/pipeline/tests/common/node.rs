@@ -45,7 +45,6 @@ struct Inside {
 
 impl Node {
     pub fn start(cluster: &ControlPlane, namespace: &str) -> Node {
-        cluster.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "played"}}));
         let node = Node { namespace: namespace.to_owned(), inside: Arc::default(), is_over: Arc::default() };
         let (player, kubeconfig) = (node.clone(), cluster.kubeconfig());
         std::thread::spawn(move || {

@@ -2,6 +2,7 @@
 //! cluster with a played node, a control plane in memory, a frontend.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use testkit::http;
@@ -28,7 +29,10 @@ impl<'a> Yard<'a> {
     /// With world-v1 as somebody made it by hand, labels and all.
     pub fn new(cluster: &'a ControlPlane) -> Yard<'a> {
         let directory = tempfile::Builder::new().prefix("switchyard-yard-").tempdir().unwrap();
-        let namespace = cluster.namespace("yard");
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let namespace = format!("yard-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        // At one go: kubectl is what costs most in these tests.
+        cluster.apply(&first(&namespace));
         let srv = format!("/srv=>/#/io.l5d.k8s/{namespace}/http");
         let control =
             FakeControl::start(&format!("{srv};/host=>/srv;/tmp=>/srv;/svc=>/host;/host/world=>/srv/world-v1"));
@@ -37,7 +41,6 @@ impl<'a> Yard<'a> {
         make_repository(&directory.path().join("repo"));
         let (kubeconfig, pipeline) = (cluster.kubeconfig(), PIPELINE.to_owned());
         let yard = Yard { cluster, directory, control, frontend, node, namespace, kubeconfig, pipeline };
-        yard.apply(&first());
         until("world-v1 serves", LIMIT, || match yard.node.endpoints("world-v1") {
             Some(addresses) if addresses.len() == 2 => Ok(()),
             other => Err(other),
@@ -127,17 +130,20 @@ impl Drop for Yard<'_> {
     }
 }
 
-/// A replication controller, as the tutorial had them.
-fn first() -> Value {
+/// A namespace, the node, and a replication controller, as the tutorial had them.
+fn first(namespace: &str) -> Value {
     let labels =
         json!({"app.kubernetes.io/managed-by": "switchyard", "l5d.io/service": "world", "l5d.io/version": "world-v1"});
     let container = json!({"name": "world", "image": "world:1", "env": [{"name": "TEXT", "value": "first"}]});
+    let of = json!({"name": "world-v1", "namespace": namespace, "labels": labels});
     json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "world-v1", "labels": labels},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "played"}},
+        {"apiVersion": "v1", "kind": "ReplicationController", "metadata": of,
          "spec": {"replicas": 2, "selector": {"app": "world-v1"}, "template": {
             "metadata": {"labels": {"app": "world-v1", "app.kubernetes.io/managed-by": "switchyard", "l5d.io/version": "world-v1"}},
             "spec": {"containers": [container], "terminationGracePeriodSeconds": 1}}}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "world-v1", "labels": labels},
+        {"apiVersion": "v1", "kind": "Service", "metadata": of,
          "spec": {"selector": {"app": "world-v1"}, "ports": [{"name": "http", "port": 7778}]}},
     ]})
 }
@@ -168,7 +174,9 @@ target:
           containers:
           - name: world
             image: world:2
-            env: [{ name: TEXT, value: "{text}" }]
+            env:
+            - { name: TEXT, value: "{text}" }
+            - { name: POD_IP, valueFrom: { fieldRef: { fieldPath: status.podIP } } }
             ports: [{ name: http, containerPort: 7778 }]
   - apiVersion: v1
     kind: Service
