@@ -176,3 +176,34 @@ fn budgets_pay_for_retries_and_requeues_as_in_the_original() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn refusals_are_held_against_a_client() {
+    let (endpoint, port) = Endpoint::start();
+    let proxy = proxy(&json!({ "failureAccrual": { "kind": "none" } }), port);
+    let id = format!("$/inet/127.0.0.1/{port}");
+    let path = ["rt", "http", "client", &id, "nack_admission_control", "ema_value"];
+    let get = || proxy.get("/", &[("Host", "foo")]).status;
+    endpoint.answer(&json!([200]));
+    assert_eq!(get(), 200);
+    let accepted = || proxy.registry.snapshot().gauge(&path);
+    // In percent, and kept once a second.
+    until("all is accepted", Duration::from_secs(5), || match accepted() {
+        Some(100.0) => Ok(()),
+        other => Err(other),
+    });
+    // Each of these is refused with its requeues, so there are far more than five in a second.
+    endpoint.answer(&json!(["unsent"]));
+    assert_eq!(get(), 502);
+    until("the share that is accepted falls", Duration::from_secs(10), || {
+        assert_eq!(get(), 502);
+        match accepted() {
+            Some(share) if share < 99.9 => Ok(()),
+            other => Err(other),
+        }
+    });
+    assert_eq!(proxy.counter(&["rt", "http", "client", &id, "nack_admission_control", "dropped_requests"]), 0);
+    // Half a share is far away: nobody is turned away for this.
+    endpoint.answer(&json!([200]));
+    assert_eq!(get(), 200);
+}
