@@ -26,7 +26,6 @@ use axum::{
 use crate::{Control, follow::server, listen::Peer};
 use answers::{json_error, not_found};
 
-pub(crate) use answers::chain;
 pub(crate) use dtabs::revision_json;
 pub(crate) use leases::lease_json;
 

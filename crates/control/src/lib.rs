@@ -10,7 +10,6 @@
 
 mod admin;
 mod api;
-mod chain;
 pub mod client;
 mod config;
 mod control;

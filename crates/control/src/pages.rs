@@ -103,7 +103,7 @@ impl Pages {
                 format!("There never was a namespace {name}. The first page lists those that exist."),
             ),
             Trouble::Store(error) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "The store does not answer", crate::api::chain(error))
+                (StatusCode::INTERNAL_SERVER_ERROR, "The store does not answer", causes::chain(error))
             }
             Trouble::Shown(why) => (StatusCode::INTERNAL_SERVER_ERROR, "This page cannot be shown", why.clone()),
         };

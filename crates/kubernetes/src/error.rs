@@ -80,25 +80,11 @@ impl Problem {
     pub(crate) fn of(error: &kube::Error, hint: &str) -> Problem {
         match error {
             kube::Error::Api(status) => status_problem(status),
-            other => Problem::Transport(format!("{}{hint}", chain(other))),
+            other => Problem::Transport(format!("{}{hint}", causes::chain(other))),
         }
     }
 }
 
 pub(crate) fn status_problem(status: &kube::core::Status) -> Problem {
     Problem::Status { code: status.code, reason: status.reason.clone(), message: status.message.clone() }
-}
-
-/// An error and what caused it, no text twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
 }

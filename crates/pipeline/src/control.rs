@@ -130,7 +130,7 @@ impl Control {
             .connect_timeout(Duration::from_secs(2))
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| wrong(chain(&error)))?;
+            .map_err(|error| wrong(causes::chain(&error)))?;
         Ok(Control { base, http })
     }
 
@@ -264,7 +264,7 @@ struct Held {
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, Trouble> {
-    request.send().await.map_err(|error| Trouble::Passing(chain(&error)))
+    request.send().await.map_err(|error| Trouble::Passing(causes::chain(&error)))
 }
 
 fn etag(response: &Response) -> Option<String> {
@@ -301,25 +301,11 @@ async fn json<T: serde::de::DeserializeOwned>(response: Response) -> Result<T, T
 
 async fn body(mut response: Response) -> Result<Vec<u8>, Trouble> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Trouble::Passing(chain(&error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| Trouble::Passing(causes::chain(&error)))? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > MOST_BYTES {
             return Err(Trouble::Lasting("its answer is too large".to_owned()));
         }
     }
     Ok(bytes)
-}
-
-/// An error and its sources in one line; reqwest says the least in its outermost.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
 }

@@ -40,7 +40,7 @@ impl Problem {
 
     /// Nothing is done that cannot be written down first.
     pub fn journal(error: &crate::journal::JournalError) -> Problem {
-        let text = crate::control::chain(error);
+        let text = causes::chain(error);
         Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
             format!("the journal cannot be written, so nothing was done: {text}. Make space, then try again"),

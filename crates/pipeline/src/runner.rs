@@ -8,7 +8,6 @@ use rollout::{Event, Kind, Level, Note, Numbered, State};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::control::chain;
 use crate::deploys::Deploys;
 use crate::effects::{self, Ended, Job};
 use crate::journal::{JournalError, Pen, Space};
@@ -16,6 +15,7 @@ use crate::pods::Pods;
 use crate::problem::Problem;
 use crate::slot::{Command, Slot};
 use crate::story::{Step, now};
+use causes::chain;
 
 /// Between two attempts to write a line.
 const JOURNAL_PAUSE: Duration = Duration::from_millis(500);

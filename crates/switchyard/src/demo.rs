@@ -187,7 +187,7 @@ impl Begin<'_> {
                     return Ok(());
                 }
                 Ok(answer) => format!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()),
-                Err(error) => web::chain(&error),
+                Err(error) => causes::chain(&error),
             };
             if start.elapsed() > READY {
                 bail!("everything runs, but {url} does not answer: {trouble}");

@@ -63,7 +63,7 @@ async fn serve(config: Config, source: &Source, log: logs::Filter) -> anyhow::Re
     let mut ending = Ending::new()?;
     let mut server = Server::start_with(config, Some(Arc::new(Levels(log))))
         .await
-        .map_err(|error| Failure::error(Exit::Failed, format!("{}: {}", source.name(), crate::web::chain(&error))))?;
+        .map_err(|error| Failure::error(Exit::Failed, format!("{}: {}", source.name(), causes::chain(&error))))?;
     let systemd = Systemd::of_this_process();
     systemd.ready("Serving");
     crate::runtime::release_text_after_start();

@@ -106,17 +106,3 @@ pub fn die_of_broken_pipes() {
     // SAFETY: called before any thread is started; the default action has no handler to race with.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
-
-/// An error and its sources in one line; reqwest says the least in its outermost.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
-}

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-pub(crate) use crate::chain::chain;
+pub(crate) use causes::chain;
 
 pub(super) const JSON: &str = "application/json";
 

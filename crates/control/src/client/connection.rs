@@ -14,7 +14,7 @@ use tls::client::Naming;
 use tls::rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use crate::chain::chain;
+use causes::chain;
 
 use super::Kind;
 

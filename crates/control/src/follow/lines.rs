@@ -44,7 +44,7 @@ where
             }
             match self.stream.next().await {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
-                Some(Err(error)) => return Err(Broken::Stream(crate::chain::chain(&error))),
+                Some(Err(error)) => return Err(Broken::Stream(causes::chain(&error))),
                 // What stands behind the last line feed is no line.
                 None => return Ok(None),
             }

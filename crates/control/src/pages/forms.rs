@@ -162,7 +162,7 @@ async fn answer(
             Ok(web::page(StatusCode::CONFLICT, &page))
         }
         other => {
-            page.error = Some(crate::api::chain(&other));
+            page.error = Some(causes::chain(&other));
             Ok(web::page(StatusCode::INTERNAL_SERVER_ERROR, &page))
         }
     }

@@ -66,7 +66,7 @@ pub(super) async fn start(job: &Job, target: &ProcessTarget, version: &str) -> R
             None => free_port(&job.deploys)?,
         };
         let spec = spec(job, target, version, &name, port)?;
-        supervisor.run(spec).await.map_err(|error| crate::control::chain(&error))?;
+        supervisor.run(spec).await.map_err(|error| causes::chain(&error))?;
         names.push(name);
     }
     ready(job, &names, Duration::from_secs(target.ready.timeout_seconds)).await?;
@@ -209,7 +209,7 @@ pub(super) async fn remove(job: &Job, target: &ProcessTarget, version: &str) -> 
     let supervisor = job.deploys.supervisor()?;
     let removals = statuses.iter().map(|status| supervisor.remove(&status.spec.name));
     for removed in futures_util::future::join_all(removals).await {
-        removed.map_err(|error| crate::control::chain(&error))?;
+        removed.map_err(|error| causes::chain(&error))?;
     }
     let detail = match (statuses.len(), was_registered) {
         (0, false) => format!("{version} was gone already"),

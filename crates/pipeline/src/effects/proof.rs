@@ -10,7 +10,7 @@ use rollout::Outcome;
 use tokio::time::Instant;
 
 use super::{Job, target};
-use crate::control::chain;
+use causes::chain;
 
 /// From the registration until every router has heard of it.
 const SETTLES: Duration = Duration::from_secs(10);

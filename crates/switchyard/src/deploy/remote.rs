@@ -153,7 +153,7 @@ impl Pipeline {
         let request = request.build()?;
         let url = request.url().clone();
         self.http.execute(request).await.map_err(|error| {
-            let reason = web::chain(&error.without_url());
+            let reason = causes::chain(&error.without_url());
             Unreachable { url, reason }.into()
         })
     }

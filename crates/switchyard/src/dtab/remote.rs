@@ -192,7 +192,7 @@ impl ControlPlane {
         verb[..1].make_ascii_uppercase();
         self.http.execute(request).await.map_err(|error| {
             let error = error.without_url();
-            Failure::error(Exit::Failed, format!("{verb} \"{url}\": {}", web::chain(&error)))
+            Failure::error(Exit::Failed, format!("{verb} \"{url}\": {}", causes::chain(&error)))
         })
     }
 }

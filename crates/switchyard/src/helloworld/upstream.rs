@@ -29,12 +29,12 @@ impl Upstream {
     /// The target's answer, or the text of what went wrong.
     pub async fn call(&self, context: HeaderMap) -> Result<Bytes, String> {
         let request = self.client.get(self.url.clone()).headers(context);
-        let response = request.send().await.map_err(|error| web::chain(&error))?;
+        let response = request.send().await.map_err(|error| causes::chain(&error))?;
         let body = response.status();
         if body != reqwest::StatusCode::OK {
             return Err(format!("invalid response {}", body.as_u16()));
         }
-        response.bytes().await.map_err(|error| web::chain(&error))
+        response.bytes().await.map_err(|error| causes::chain(&error))
     }
 }
 

@@ -56,14 +56,7 @@ impl Undelivered {
 
 /// An error with its causes, in one line.
 pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    short(&text)
+    short(&causes::chain(error))
 }
 
 /// The start of a text that somebody else made, on one line.
