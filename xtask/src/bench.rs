@@ -14,6 +14,7 @@ mod machine;
 mod process;
 mod record;
 mod report;
+mod scale;
 mod scenario;
 mod target;
 mod tools;
@@ -39,9 +40,13 @@ const LOAD_CORE: usize = 1;
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match Arguments::read(arguments)? {
         Task::Show(file) => {
-            print!("{}", report::markdown(&Record::load(&file)?));
+            match scale::Scaled::load(&file) {
+                Some(scaled) => print!("{}", scaled.markdown()),
+                None => print!("{}", report::markdown(&Record::load(&file)?)),
+            }
             Ok(())
         }
+        Task::Scale(arguments) => scale::measure(&arguments, &root()?),
         Task::Measure(arguments) => measure(&arguments),
     }
 }

@@ -76,9 +76,17 @@ impl Spaces {
                 }
                 last = known(&stored.borrow_and_update(), Some(&last));
                 said.set(State::Ok(as_served(&namespace, &last)));
-                // In this order: nothing follows from a dtab that `known` does not tell yet.
-                known_now.set(State::Ok(last.clone()));
-                own.set(State::Ok(last.dtab.clone()));
+                // In this order: nothing follows from a dtab that `known` does not tell yet. Equal ones are the
+                // same one: a large table is compared once.
+                let version = last.version;
+                known_now.set_unless(State::Ok(last.clone()), |old, _| match old {
+                    State::Ok(old) => old.version == version && old.dtab.is_same(&last.dtab),
+                    State::Pending | State::Failed(_) => false,
+                });
+                own.set_unless(State::Ok(last.dtab.clone()), |old, _| match old {
+                    State::Ok(old) => old.is_same(&last.dtab),
+                    State::Pending | State::Failed(_) => false,
+                });
             }
         });
         let interpreter = ConfiguredInterpreter::serving(Some(own_live), self.namers.clone(), served);

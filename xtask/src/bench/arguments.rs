@@ -10,9 +10,11 @@ use super::target;
 pub const USAGE: &str = "\
 usage: cargo xtask bench [--only TARGET,…] [--scenarios NAME,…] [--rounds N] [--seconds N]
                          [--profile NAME | --router FILE]
+       cargo xtask bench scale [--profile NAME | --router FILE]
        cargo xtask bench --show FILE
 
 Measures the targets in turn on two cores, prints a table, stores the run in bench/runs.
+scale: measures names at scale instead.
 --only       switchyard, floor, haproxy, nginx, envoy (default: all; one that cannot be had is skipped)
 --scenarios  get64, post1k, body64k, get1, rate, start, connections (default: all)
 --rounds     how often everything is measured (default: 3)
@@ -25,6 +27,8 @@ Measures the targets in turn on two cores, prints a table, stores the run in ben
 pub enum Task {
     Show(PathBuf),
     Measure(Arguments),
+    /// Names at scale: which router is all that counts.
+    Scale(Arguments),
 }
 
 pub struct Arguments {
@@ -48,23 +52,25 @@ impl Arguments {
             profile: "release".to_owned(),
             router: None,
         };
-        let mut rest = arguments.iter();
+        let is_scale = arguments.first().is_some_and(|word| word == "scale");
+        let mut rest = arguments.iter().skip(usize::from(is_scale));
         while let Some(flag) = rest.next() {
             let value = rest.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))?;
             match flag.as_str() {
                 "--show" if arguments.len() == 2 => return Ok(Task::Show(value.into())),
+                "--profile" => read.profile = value.clone(),
+                "--router" => read.router = Some(value.into()),
+                _ if is_scale => bail!("unknown argument {flag}\n{USAGE}"),
                 "--only" => read.targets = value.split(',').map(known_target).collect::<anyhow::Result<_>>()?,
                 "--scenarios" => {
                     read.scenarios = value.split(',').map(Scenario::read).collect::<anyhow::Result<_>>()?
                 }
                 "--rounds" => read.rounds = at_least_one(flag, value)? as usize,
                 "--seconds" => read.seconds = at_least_one(flag, value)?,
-                "--profile" => read.profile = value.clone(),
-                "--router" => read.router = Some(value.into()),
                 _ => bail!("unknown argument {flag}\n{USAGE}"),
             }
         }
-        Ok(Task::Measure(read))
+        Ok(if is_scale { Task::Scale(read) } else { Task::Measure(read) })
     }
 }
 

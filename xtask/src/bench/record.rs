@@ -69,6 +69,22 @@ pub struct Sample {
 
 pub type Values = BTreeMap<String, f64>;
 
+/// A new file's name: of the day and the processor.
+pub fn free_file(directory: &Path, machine: &Machine, suffix: &str) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let day = machine.date.get(..10).unwrap_or("undated");
+    let words = machine.cpu.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let cpu = words.take(4).collect::<Vec<_>>().join("-").to_lowercase();
+    let mut file = directory.join(format!("{day}-{cpu}{suffix}.json"));
+    for n in 2.. {
+        if !file.exists() {
+            break;
+        }
+        file = directory.join(format!("{day}-{cpu}{suffix}-{n}.json"));
+    }
+    Ok(file)
+}
+
 impl Record {
     pub fn load(file: &Path) -> anyhow::Result<Record> {
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -77,17 +93,7 @@ impl Record {
 
     /// Writes a new file, named after the day and the processor.
     pub fn store(&self, directory: &Path) -> anyhow::Result<PathBuf> {
-        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let day = self.machine.date.get(..10).unwrap_or("undated");
-        let words = self.machine.cpu.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-        let cpu = words.take(4).collect::<Vec<_>>().join("-").to_lowercase();
-        let mut file = directory.join(format!("{day}-{cpu}.json"));
-        for n in 2.. {
-            if !file.exists() {
-                break;
-            }
-            file = directory.join(format!("{day}-{cpu}-{n}.json"));
-        }
+        let file = free_file(directory, &self.machine, "")?;
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)

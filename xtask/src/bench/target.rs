@@ -70,10 +70,7 @@ fn program(name: &str, arguments: &Arguments, root: &Path, tools: &Tools) -> any
     match name {
         "floor" => Ok(tools.own("floor").into()),
         "envoy" => envoy::obtain(),
-        "switchyard" => match &arguments.router {
-            Some(file) => file.canonicalize().with_context(|| format!("--router {}", file.display())),
-            None => build(&arguments.profile, root),
-        },
+        "switchyard" => router(arguments, root),
         name => {
             tools::install(name);
             let daemon = Path::new("/usr/sbin").join(name);
@@ -83,7 +80,14 @@ fn program(name: &str, arguments: &Arguments, root: &Path, tools: &Tools) -> any
     }
 }
 
-/// Our router, built like any user builds it.
+/// Our router: the binary that was given, or built like any user builds it.
+pub fn router(arguments: &Arguments, root: &Path) -> anyhow::Result<PathBuf> {
+    match &arguments.router {
+        Some(file) => file.canonicalize().with_context(|| format!("--router {}", file.display())),
+        None => build(&arguments.profile, root),
+    }
+}
+
 fn build(profile: &str, root: &Path) -> anyhow::Result<PathBuf> {
     eprintln!("== building switchyard ({profile})");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
