@@ -1,4 +1,4 @@
-//! What names at scale cost: `scale SWITCHYARD`. Runs a router with ten names and one with 200,000 dtab entries,
+//! What names at scale cost: `scale SWITCHYARD [router|control]`. Runs a router with ten names and one with 200,000 dtab entries,
 //! 10,000 services and 100,000 endpoints (one cluster of 20,000 among them), each in turn, and then a control plane
 //! with a dtab of 200,000 entries and a router that follows it with 10,000 names. What it found out it tells on
 //! stderr, and on stdout as a JSON object: see `Facts`.
@@ -72,16 +72,21 @@ fn main() -> anyhow::Result<()> {
             .context("the backend stands beside this program")?,
     );
     let mut facts = Facts::default();
-    let mut routers = Vec::new();
-    for scale in [SMALL, LARGE] {
-        routers.push(Router::start(&switchyard, &base.join(scale.name), scale, backend_port)?);
+    let part = std::env::args().nth(2);
+    let wants = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if wants("router") {
+        let mut routers = Vec::new();
+        for scale in [SMALL, LARGE] {
+            routers.push(Router::start(&switchyard, &base.join(scale.name), scale, backend_port)?);
+        }
+        costs(&routers, &mut facts)?;
+        for router in &routers {
+            changes(router, &mut facts, backend_port)?;
+        }
     }
-    costs(&routers, &mut facts)?;
-    for router in &routers {
-        changes(router, &mut facts, backend_port)?;
+    if wants("control") {
+        control_plane(&switchyard, &base.join("control"), &mut facts)?;
     }
-    drop(routers);
-    control_plane(&switchyard, &base.join("control"), &mut facts)?;
     fs::remove_dir_all(&base)?;
     println!("{}", facts.json());
     Ok(())
