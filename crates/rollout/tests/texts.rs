@@ -1,9 +1,9 @@
-//! Texts of a plan are filled in one pass.
+//! Texts of a plan are filled in one pass; what is said beside them changes nothing.
 
 mod common;
 
 use common::{gate, tutorial};
-use rollout::{Deploy, Event, Found, Outcome};
+use rollout::{Deploy, Event, Found, Kind, Level, Outcome};
 
 #[test]
 fn what_a_value_brings_along_is_not_filled_again() {
@@ -27,4 +27,17 @@ fn what_a_value_brings_along_is_not_filled_again() {
     assert_eq!(deploy.gate(), Some(2));
     let said = deploy.take_notes().pop().expect("it says that it waits").text;
     assert!(said.ends_with("waits for a person: {new} {current} is world-v2, not world-v1; {other} {"), "{said}");
+}
+
+#[test]
+fn a_remark_is_a_line_of_the_log_and_changes_nothing() {
+    let mut deploy = Deploy::new(tutorial());
+    deploy.take_notes();
+    let before = deploy.clone();
+    let remark = Event::Remark { level: Level::Warning, text: "1 of 2 pods are ready".to_owned() };
+    deploy.on(remark).expect("remarks are never refused");
+    let notes = deploy.take_notes();
+    assert_eq!(deploy, before);
+    let said: Vec<_> = notes.iter().map(|note| (note.kind, note.level, note.stage.as_deref(), &*note.text)).collect();
+    assert_eq!(said, [(Kind::Log, Level::Warning, Some("clone"), "1 of 2 pods are ready")]);
 }
