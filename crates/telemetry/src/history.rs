@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::histogram::{Distribution, Reading};
-use crate::registry::Registry;
-use crate::snapshot::Value;
+use crate::registry::{Key, Registry, SEPARATOR};
 
 /// One stretch of time of one part.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,23 +24,31 @@ pub struct Column {
 }
 
 /// The columns of one part, oldest first.
-#[derive(Debug, Clone, Default)]
-pub struct Series {
-    columns: VecDeque<Column>,
-    totals: (u64, u64),
-    reading: Reading,
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'a> {
+    history: &'a History,
+    part: &'a Part,
 }
 
-impl Series {
-    pub fn columns(&self) -> impl DoubleEndedIterator<Item = &Column> + '_ {
-        self.columns.iter()
+impl<'a> Series<'a> {
+    /// As many as were sampled since the part is known, also those in which nothing happened.
+    pub fn columns(self) -> impl DoubleEndedIterator<Item = Column> + 'a {
+        let Series { history, part } = self;
+        let numbers = part.known_since.max(history.first)..history.first + history.stretches.len() as u64;
+        numbers.map(move |number| match part.busy.binary_search_by_key(&number, |(number, _)| *number) {
+            Ok(position) => part.busy[position].1.clone(),
+            Err(_) => {
+                let (end, length) = history.stretches[(number - history.first) as usize];
+                Column { end, length, ..Column::default() }
+            }
+        })
     }
 
     /// Everything that happened after `since`.
-    pub fn total(&self, since: Duration) -> Column {
+    pub fn total(self, since: Duration) -> Column {
         let mut total = Column::default();
-        for column in self.columns.iter().filter(|column| column.end > since) {
-            total.end = column.end;
+        for column in self.columns().rev().take_while(|column| column.end > since) {
+            total.end = total.end.max(column.end);
             total.length += column.length;
             total.requests += column.requests;
             total.failures += column.failures;
@@ -51,12 +58,33 @@ impl Series {
     }
 }
 
+/// What is kept of one part: the stretches in which something happened, by their numbers.
+#[derive(Debug, Default)]
+struct Part {
+    known_since: u64,
+    busy: VecDeque<(u64, Column)>,
+    totals: (u64, u64),
+    reading: Reading,
+}
+
 /// Series by part: `["rt", label, "server" | "service" | "client", scope]`.
 #[derive(Debug)]
 pub struct History {
     columns: usize,
     sampled: Option<Duration>,
-    series: BTreeMap<Vec<String>, Series>,
+    /// End and length of each stretch that is kept.
+    stretches: VecDeque<(Duration, Duration)>,
+    /// The number of the oldest of them.
+    first: u64,
+    parts: BTreeMap<Key, Part>,
+}
+
+/// Totals of one part.
+#[derive(Default)]
+struct Totals {
+    requests: Option<u64>,
+    failures: u64,
+    reading: Reading,
 }
 
 impl Default for History {
@@ -68,59 +96,80 @@ impl Default for History {
 
 impl History {
     pub fn new(columns: usize) -> History {
-        History { columns, sampled: None, series: BTreeMap::new() }
+        History { columns, sampled: None, stretches: VecDeque::new(), first: 0, parts: BTreeMap::new() }
     }
 
     /// Ends a column; the very first call only takes totals. Parts that were pruned from the registry are
     /// forgotten.
     pub fn sample(&mut self, registry: &Registry, now: Duration) {
-        let length = self.sampled.map_or(Duration::ZERO, |sampled| now.saturating_sub(sampled));
-        let snapshot = registry.snapshot();
-        let readings = registry.readings();
-        let mut totals = BTreeMap::<Vec<String>, (u64, u64)>::new();
-        for (path, value) in snapshot.iter() {
-            if let (["rt", _, "server" | "service" | "client", _, name], Value::Counter(count)) =
-                (path.as_slice(), value)
-            {
-                let part = || path[..4].iter().map(|element| (*element).to_owned()).collect::<Vec<_>>();
-                match *name {
-                    "requests" => totals.entry(part()).or_default().0 = count,
-                    "failures" => totals.entry(part()).or_default().1 = count,
-                    _ => {}
-                }
+        let mut totals = BTreeMap::<Key, Totals>::new();
+        for (key, entry) in registry.merged(|key| split(key).is_some()) {
+            let Some((part, name)) = split(&key) else { continue };
+            let target = match totals.get_mut(part) {
+                Some(target) => target,
+                None => totals.entry(part.to_owned()).or_default(),
+            };
+            match name {
+                REQUESTS => target.requests = entry.counted(),
+                FAILURES => target.failures = entry.counted().unwrap_or_default(),
+                _ => target.reading = entry.reading().unwrap_or_default(),
             }
         }
-        self.series.retain(|part, _| totals.contains_key(part));
-        for (part, (requests, failures)) in totals {
-            let reading =
-                readings.get(&format!("{}\0request_latency_ms", part.join("\0"))).cloned().unwrap_or_default();
-            let series = self.series.entry(part).or_default();
-            // The first sample only says where counting starts: it has no length.
-            if self.sampled.is_some() {
-                series.columns.push_back(Column {
-                    end: now,
-                    length,
-                    requests: requests.saturating_sub(series.totals.0),
-                    failures: failures.saturating_sub(series.totals.1),
-                    latency_ms: reading.since(&series.reading),
-                });
+        totals.retain(|_, totals| totals.requests.is_some());
+        self.parts.retain(|part, _| totals.contains_key(part));
+        // The first sample only says where counting starts: it has no length.
+        let stretch = self.sampled.map(|sampled| (now, now.saturating_sub(sampled)));
+        self.stretches.extend(stretch);
+        while self.stretches.len() > self.columns {
+            self.stretches.pop_front();
+            self.first += 1;
+        }
+        let newest = (self.first + self.stretches.len() as u64).saturating_sub(1);
+        for (key, Totals { requests, failures, reading }) in totals {
+            let requests = requests.unwrap_or_default();
+            let part = self.parts.entry(key).or_insert_with(|| Part { known_since: newest, ..Part::default() });
+            let before = std::mem::replace(&mut part.totals, (requests, failures));
+            while part.busy.front().is_some_and(|(number, _)| *number < self.first) {
+                part.busy.pop_front();
             }
-            while series.columns.len() > self.columns {
-                series.columns.pop_front();
-            }
-            series.totals = (requests, failures);
-            series.reading = reading;
+            let latency_ms = reading.since(&part.reading);
+            let column = |(end, length)| Column {
+                end,
+                length,
+                requests: requests.saturating_sub(before.0),
+                failures: failures.saturating_sub(before.1),
+                latency_ms,
+            };
+            let column = stretch.map(column).filter(|column| {
+                column.requests > 0 || column.failures > 0 || column.latency_ms != Distribution::default()
+            });
+            part.busy.extend(column.map(|column| (newest, column)));
+            part.reading = reading;
         }
         self.sampled = Some(now);
     }
 
-    pub fn get(&self, part: &[&str]) -> Option<&Series> {
-        let part = part.iter().map(|element| (*element).to_owned()).collect::<Vec<_>>();
-        self.series.get(&part)
+    pub fn get(&self, part: &[&str]) -> Option<Series<'_>> {
+        let part = self.parts.get(&part.join("\0"))?;
+        Some(Series { history: self, part })
     }
+}
 
-    /// Parts and their series, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[String], &Series)> + '_ {
-        self.series.iter().map(|(part, series)| (part.as_slice(), series))
+const REQUESTS: &str = "requests";
+const FAILURES: &str = "failures";
+const LATENCY: &str = "request_latency_ms";
+
+/// A series that is of interest: its part, and its name in it.
+fn split(key: &str) -> Option<(&str, &str)> {
+    let (part, name) = key.rsplit_once(SEPARATOR)?;
+    if !matches!(name, REQUESTS | FAILURES | LATENCY) {
+        return None;
     }
+    let mut elements = part.split(SEPARATOR);
+    let is_part = elements.next() == Some("rt")
+        && elements.next().is_some()
+        && matches!(elements.next(), Some("server" | "service" | "client"))
+        && elements.next().is_some()
+        && elements.next().is_none();
+    is_part.then_some((part, name))
 }

@@ -1,11 +1,12 @@
 //! Where paths and cells meet. Threads register through shards and never wait for each other's requests;
-//! a scrape takes each shard's lock only to copy pointers.
+//! a scrape takes each shard's lock only to copy pointers, and only for a few series at a time.
 //!
 //! Life of a series: resolved → counted → its handles dropped (a counter's value is folded into the
 //! series, a gauge disappears) → [`Registry::prune`]d with its subtree.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::snapshot::{Snapshot, Value};
 /// The element that stands for all children of a scope that came after the limit was reached.
 pub const OVERFLOW: &str = "overflow";
 const OVERFLOWED: [&str; 2] = ["telemetry", "overflowed"];
+/// Series that are looked at while a thread's lock is held: a worker that binds a name waits so long.
+const AT_ONCE: usize = 128;
 
 /// Bounds, so that a stranger who invents names cannot fill the memory.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +59,7 @@ pub(crate) const SEPARATOR: char = '\0';
 type Series = Mutex<BTreeMap<Key, Entry>>;
 
 #[derive(Default)]
-struct Entry {
+pub(crate) struct Entry {
     counters: Vec<Arc<AtomicU64>>,
     /// What dropped counter handles had counted; `None` until a counter was resolved.
     counted: Option<u64>,
@@ -177,9 +180,9 @@ impl Registry {
 
     /// Ends the window now.
     pub fn end_window(&self) {
-        let readings = self.readings();
-        let mut windows = locked(&self.inner.windows);
-        for (key, reading) in readings {
+        for (key, entry) in self.merged(|_| true) {
+            let Some(reading) = entry.reading() else { continue };
+            let mut windows = locked(&self.inner.windows);
             let window = windows.states.entry(key).or_default();
             window.last = Some(reading.since(&window.at_start).summary());
             window.at_start = reading;
@@ -193,57 +196,59 @@ impl Registry {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        let mut values = BTreeMap::new();
-        for (key, entry) in self.merged() {
-            if let Some(count) = entry.counted {
+        let (mut values, mut totals) = (BTreeMap::new(), BTreeMap::new());
+        for (key, entry) in self.merged(|_| true) {
+            if let Some(reading) = entry.reading() {
+                totals.insert(key.clone(), reading.total());
+                // Not held from one to the next: a worker that prunes waits for it.
+                let summary = match locked(&self.inner.windows).states.get(&key) {
+                    Some(Window { last: Some(last), .. }) => *last,
+                    Some(window) => reading.since(&window.at_start).summary(),
+                    None => reading.since(&Reading::default()).summary(),
+                };
+                values.insert(key, Value::Stat(summary));
+            } else if let Some(count) = entry.counted {
                 values.insert(key, Value::Counter(count));
-            } else if entry.recorded.is_none() && entry.has_gauges() {
+            } else if entry.has_gauges() {
                 values.insert(key, Value::Gauge(entry.level()));
             }
         }
         if self.overflowed() > 0 {
             values.insert(key_of(OVERFLOWED.into_iter()), Value::Counter(self.overflowed()));
         }
-        let mut totals = BTreeMap::new();
-        let readings = self.readings();
-        let windows = locked(&self.inner.windows);
-        for (key, reading) in readings {
-            totals.insert(key.clone(), reading.total());
-            let summary = match windows.states.get(&key) {
-                Some(Window { last: Some(last), .. }) => *last,
-                Some(window) => reading.since(&window.at_start).summary(),
-                None => reading.since(&Reading::default()).summary(),
-            };
-            values.insert(key, Value::Stat(summary));
-        }
         Snapshot::new(values, totals)
     }
 
     /// Total readings of all histograms since they began.
     pub(crate) fn readings(&self) -> BTreeMap<Key, Reading> {
-        let mut readings = BTreeMap::<Key, Reading>::new();
-        for (key, entry) in self.merged() {
-            if let Some(recorded) = entry.recorded {
-                let reading = readings.entry(key).or_default();
-                reading.add(&recorded);
-                entry.stats.iter().for_each(|recorder| recorder.read_into(reading));
-            }
-        }
-        readings
+        self.merged(|_| true).into_iter().filter_map(|(key, entry)| Some((key, entry.reading()?))).collect()
     }
 
-    /// One entry per path: counts are summed, pointers collected.
-    fn merged(&self) -> BTreeMap<Key, Entry> {
+    /// One entry per path that is `wanted`: counts are summed, pointers collected. A thread that makes a series
+    /// meanwhile waits for [`AT_ONCE`] of them at most, however many there are.
+    pub(crate) fn merged(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<Key, Entry> {
         let mut merged = BTreeMap::<Key, Entry>::new();
         for shard in locked(&self.inner.shards).clone() {
-            for (key, entry) in locked(&shard).iter_mut() {
-                entry.fold_dropped();
-                match merged.get_mut(key) {
-                    Some(target) => target.absorb(entry),
-                    None => {
-                        let mut target = Entry::default();
-                        target.absorb(entry);
-                        merged.insert(key.clone(), target);
+            let mut next = Some(Bound::Unbounded);
+            while let Some(from) = next.take() {
+                let mut series = locked(&shard);
+                let from = from.as_ref().map(Key::as_str);
+                for (looked, (key, entry)) in series.range_mut::<str, _>((from, Bound::Unbounded)).enumerate() {
+                    if looked == AT_ONCE {
+                        next = Some(Bound::Included(key.clone()));
+                        break;
+                    }
+                    if !wanted(key) {
+                        continue;
+                    }
+                    entry.fold_dropped();
+                    match merged.get_mut(key) {
+                        Some(target) => target.absorb(entry),
+                        None => {
+                            let mut target = Entry::default();
+                            target.absorb(entry);
+                            merged.insert(key.clone(), target);
+                        }
                     }
                 }
             }
@@ -356,6 +361,18 @@ impl Entry {
         if let Some(recorded) = &other.recorded {
             self.recorded.get_or_insert_default().add(recorded);
         }
+    }
+
+    /// What was counted in all, if it is a counter.
+    pub(crate) fn counted(&self) -> Option<u64> {
+        self.counted
+    }
+
+    /// All that was ever recorded, if it is a histogram.
+    pub(crate) fn reading(&self) -> Option<Reading> {
+        let mut reading = self.recorded.clone()?;
+        self.stats.iter().for_each(|recorder| recorder.read_into(&mut reading));
+        Some(reading)
     }
 
     fn has_gauges(&self) -> bool {

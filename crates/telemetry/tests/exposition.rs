@@ -192,3 +192,30 @@ fn the_process_describes_itself() {
     assert!(snapshot.gauge(&["process", "threads"]).expect("gauge") >= 1.0);
     assert!(snapshot.gauge(&["jvm", "num_cpus"]).expect("gauge") >= 1.0);
 }
+
+#[test]
+fn a_registry_is_read_in_parts_and_whole() {
+    let registry = Registry::default();
+    let shards = [registry.shard(), registry.shard()];
+    let counter = |number: usize| {
+        let counter = shards[number % 2].counter(&["rt", "out", "client", &format!("c{number}"), "requests"]);
+        counter.add(number as u64);
+        counter
+    };
+    let counters: Vec<_> = (0..1000).map(counter).collect();
+    let mut history = History::new(3);
+    history.sample(&registry, Duration::from_secs(5));
+    counters[777].add(1);
+    history.sample(&registry, Duration::from_secs(10));
+    history.sample(&registry, Duration::from_secs(15));
+    let snapshot = registry.snapshot();
+    for number in 0..1000 {
+        let path = ["rt", "out", "client", &format!("c{number}")];
+        let count = number as u64 + u64::from(number == 777);
+        assert_eq!(snapshot.counter(&[path[0], path[1], path[2], path[3], "requests"]), Some(count));
+        // Columns in which nothing happened are there, too.
+        let columns = history.get(&path).expect("sampled").columns();
+        let columns: Vec<_> = columns.map(|column| (column.end.as_secs(), column.requests)).collect();
+        assert_eq!(columns, [(10, u64::from(number == 777)), (15, 0)], "{number}");
+    }
+}

@@ -111,7 +111,8 @@ impl Figures<'_> {
             "last": last.as_ref().map(figures),
         });
         if with_columns {
-            part["columns"] = series.into_iter().flat_map(|series| series.columns()).map(figures).collect();
+            part["columns"] =
+                series.into_iter().flat_map(|series| series.columns()).map(|column| figures(&column)).collect();
         }
         part
     }
