@@ -37,7 +37,7 @@ pub fn control_on(threads: usize) -> anyhow::Result<Runtime> {
 }
 
 /// Until then a server has started, and has answered its first requests.
-const STARTED: Duration = Duration::from_secs(3);
+const STARTED: Duration = Duration::from_secs(1);
 
 /// Lets go of the pages of program text that only the start needed, once it is over: 9 of an idle router's
 /// 15 MiB. They are the file's, unchanged, and come back from it one by one if they are needed again, so it

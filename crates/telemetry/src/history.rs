@@ -103,7 +103,7 @@ impl History {
     /// forgotten.
     pub fn sample(&mut self, registry: &Registry, now: Duration) {
         let mut totals = BTreeMap::<Key, Totals>::new();
-        for (key, entry) in registry.merged(|key| split(key).is_some()) {
+        for (key, entry) in registry.merged(|key, _| split(key).is_some()) {
             let Some((part, name)) = split(&key) else { continue };
             let target = match totals.get_mut(part) {
                 Some(target) => target,

@@ -180,7 +180,7 @@ impl Registry {
 
     /// Ends the window now.
     pub fn end_window(&self) {
-        for (key, entry) in self.merged(|_| true) {
+        for (key, entry) in self.merged(|_, entry| entry.is_histogram()) {
             let Some(reading) = entry.reading() else { continue };
             let mut windows = locked(&self.inner.windows);
             let window = windows.states.entry(key).or_default();
@@ -197,7 +197,7 @@ impl Registry {
 
     pub fn snapshot(&self) -> Snapshot {
         let (mut values, mut totals) = (BTreeMap::new(), BTreeMap::new());
-        for (key, entry) in self.merged(|_| true) {
+        for (key, entry) in self.merged(|_, _| true) {
             if let Some(reading) = entry.reading() {
                 totals.insert(key.clone(), reading.total());
                 // Not held from one to the next: a worker that prunes waits for it.
@@ -221,12 +221,15 @@ impl Registry {
 
     /// Total readings of all histograms since they began.
     pub(crate) fn readings(&self) -> BTreeMap<Key, Reading> {
-        self.merged(|_| true).into_iter().filter_map(|(key, entry)| Some((key, entry.reading()?))).collect()
+        self.merged(|_, entry| entry.is_histogram())
+            .into_iter()
+            .filter_map(|(key, entry)| Some((key, entry.reading()?)))
+            .collect()
     }
 
     /// One entry per path that is `wanted`: counts are summed, pointers collected. A thread that makes a series
     /// meanwhile waits for [`AT_ONCE`] of them at most, however many there are.
-    pub(crate) fn merged(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<Key, Entry> {
+    pub(crate) fn merged(&self, wanted: impl Fn(&str, &Entry) -> bool) -> BTreeMap<Key, Entry> {
         let mut merged = BTreeMap::<Key, Entry>::new();
         for shard in locked(&self.inner.shards).clone() {
             let mut next = Some(Bound::Unbounded);
@@ -238,7 +241,7 @@ impl Registry {
                         next = Some(Bound::Included(key.clone()));
                         break;
                     }
-                    if !wanted(key) {
+                    if !wanted(key, entry) {
                         continue;
                     }
                     entry.fold_dropped();
@@ -366,6 +369,10 @@ impl Entry {
     /// What was counted in all, if it is a counter.
     pub(crate) fn counted(&self) -> Option<u64> {
         self.counted
+    }
+
+    fn is_histogram(&self) -> bool {
+        self.recorded.is_some()
     }
 
     /// All that was ever recorded, if it is a histogram.
