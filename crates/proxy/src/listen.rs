@@ -65,6 +65,18 @@ impl Listening {
         })
     }
 
+    /// Lets sockets listen that were only bound so far: from here on the kernel gives them connections, which
+    /// would be reset if they were closed because something else of the start went wrong.
+    pub(crate) fn open(&self, options: &SocketOptions) -> io::Result<()> {
+        for socket in &self.sockets {
+            let socket = SockRef::from(socket);
+            if !socket.is_listener()? {
+                socket.listen(options.backlog.unwrap_or(BACKLOG))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Other options from now on.
     pub(crate) fn set(&self, options: &SocketOptions) -> io::Result<()> {
         self.sockets.iter().try_for_each(|socket| set(socket, options))
@@ -112,7 +124,7 @@ impl Binder<'_> {
     }
 
     /// A socket for every worker: where there are too few, new ones beside them or, if whoever bound them
-    /// shares no port, the same ones once more.
+    /// shares no port, the same ones once more. The new ones do not listen yet.
     fn completed(&self, inherited: Inherited, options: &SocketOptions) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
         let Inherited { address, mut sockets, .. } = inherited;
         for socket in &sockets {
@@ -121,8 +133,12 @@ impl Binder<'_> {
         }
         let given = sockets.len();
         while sockets.len() < self.workers {
-            let more = match listener(address, &shared(options)) {
-                Ok(more) => more,
+            let more = match bind(address, &shared(options)) {
+                Ok(more) => {
+                    let more = more.into();
+                    set(&more, &SocketOptions { backlog: None, ..*options })?;
+                    more
+                }
                 Err(_) => sockets[sockets.len() % given].try_clone()?,
             };
             sockets.push(more);

@@ -344,6 +344,16 @@ impl Running {
             }
             prepared.routers.push((label, directory));
         }
+        let servers = prepared
+            .parts
+            .iter()
+            .take(1)
+            .flatten()
+            .flat_map(|part| part.settings.servers.iter().map(move |server| (&part.settings.label, server)));
+        for (listening, (label, server)) in prepared.listening.iter().zip(servers) {
+            let failed = |source| StartError::Listen { router: label.clone(), address: server.address, source };
+            listening.open(&server.socket).map_err(failed)?;
+        }
         Ok(prepared)
     }
 

@@ -91,10 +91,12 @@ impl Router {
         Load::start(&Plan { url, pause: Duration::from_millis(2), keeping: 2, opening: 2, classify })
     }
 
-    /// Memory in KiB.
+    /// Memory of its own in KiB. Pages of program text do not count: they come and go with what runs, and are given back
+    /// after the start.
     fn resident(&self) -> usize {
-        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.process.pid())).unwrap();
-        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Memory once it does not change much any more.
