@@ -27,7 +27,12 @@ pub fn missing() -> Vec<Missing> {
     let installs = has("apt-get");
     let checks = [
         (needs::is_root(), "root", "run it as root: containers, network interfaces and iptables rules are made"),
-        (Path::new("/sys/fs/cgroup").is_dir(), "control groups", "mount them at /sys/fs/cgroup"),
+        (makes_control_groups(), "control groups", "mount them at /sys/fs/cgroup, so that they can be written"),
+        (
+            makes_namespaces(),
+            "namespaces and mounts",
+            "inside a container it must be a privileged one: `unshare --mount --net --pid --fork` must work",
+        ),
         (installs || has("containerd"), "containerd", "install containerd, runc and the CNI plugins"),
         (installs || has("iptables"), "iptables", "install iptables and iproute2"),
         (
@@ -37,6 +42,34 @@ pub fn missing() -> Vec<Missing> {
         ),
     ];
     checks.into_iter().filter(|(there, _, _)| !there).map(|(_, what, how)| Missing { what, how }).collect()
+}
+
+/// The cluster did not come up, for a reason that is on standard error: nothing of the page was tried.
+#[derive(Debug)]
+pub struct NotUp(std::process::ExitStatus);
+
+impl std::fmt::Display for NotUp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "xtask/kube/up ended with {}, see above: the tutorial was NOT followed", self.0)
+    }
+}
+
+impl std::error::Error for NotUp {}
+
+/// Whether a control group can be made (v1: one for memory).
+fn makes_control_groups() -> bool {
+    let root = Path::new("/sys/fs/cgroup");
+    let v1 = root.join("memory");
+    let group = if v1.is_dir() { v1 } else { root.to_owned() }.join(format!("switchyard-{}", std::process::id()));
+    std::fs::create_dir(&group).and_then(|()| std::fs::remove_dir(&group)).is_ok()
+}
+
+/// Whether what makes a container can be made: namespaces, and a mount in one.
+fn makes_namespaces() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--pid", "--fork", "--mount-proc"]);
+    command.args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 pub struct Cluster {
@@ -85,7 +118,9 @@ impl Cluster {
             .stderr(Stdio::inherit())
             .output()
             .context("xtask/kube/up")?;
-        ensure!(output.status.success(), "xtask/kube/up ended with {}, see above", output.status);
+        if !output.status.success() {
+            return Err(NotUp(output.status).into());
+        }
         let text = String::from_utf8(output.stdout)?;
         let assets = text.lines().find_map(|line| line.strip_prefix("export KUBEBUILDER_ASSETS='"));
         self.assets = assets.context("up does not tell where its programs are")?.trim_end_matches('\'').into();
