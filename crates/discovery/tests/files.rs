@@ -311,5 +311,12 @@ async fn a_dtab_file_is_followed_and_trouble_keeps_the_last_good_one() {
     }
     replace(directory.path(), "dtab", "/svc => /$/inet/3");
     becomes(&live, bound, "/$/inet/3").await;
-    assert_eq!(interpreter.served().get().ok().unwrap().stale, None);
+    // That all names follow the new table is told after they do.
+    let mut served = interpreter.served();
+    let mended = async {
+        while served.take().ok().is_none_or(|served| served.stale.is_some()) {
+            served.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(SOON, mended).await.expect("told");
 }
