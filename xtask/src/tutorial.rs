@@ -29,7 +29,7 @@ pub const USAGE: &str = "\
 usage: cargo xtask tutorial [--binary FILE] [--keep]
 
 Follows docs/tutorial-kubernetes.md on a cluster of its own, with real pods: root, Debian, one at a time per machine.
-Ends with 3 where this machine cannot run containers, and says what is missing.
+Ends with 3 where this machine cannot run containers or the cluster does not come up, and says what is missing.
 
 --binary   put this one into the images [default: the debug build]
 --keep     leave the cluster, to look at; how it is ended is printed
