@@ -196,8 +196,17 @@ impl Registry {
     }
 
     pub fn snapshot(&self) -> Snapshot {
+        self.snapshot_of(|_, _| true)
+    }
+
+    /// Without histograms, for who reads these by themselves.
+    pub(crate) fn snapshot_of_levels(&self) -> Snapshot {
+        self.snapshot_of(|_, entry| !entry.is_histogram())
+    }
+
+    fn snapshot_of(&self, wanted: impl Fn(&str, &Entry) -> bool) -> Snapshot {
         let (mut values, mut totals) = (BTreeMap::new(), BTreeMap::new());
-        for (key, entry) in self.merged(|_, _| true) {
+        for (key, entry) in self.merged(wanted) {
             if let Some(reading) = entry.reading() {
                 totals.insert(key.clone(), reading.total());
                 // Not held from one to the next: a worker that prunes waits for it.

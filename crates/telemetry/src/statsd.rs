@@ -69,7 +69,7 @@ impl Encoder {
     /// numbers in `[0, 1)`.
     pub fn encode(&mut self, registry: &Registry, random: &mut impl FnMut() -> f64) -> Vec<String> {
         let mut datagrams = Datagrams::default();
-        let snapshot = registry.snapshot();
+        let snapshot = registry.snapshot_of_levels();
         let before = std::mem::take(&mut self.counters);
         for (key, value) in snapshot.keys() {
             match value {
