@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Output};
 use crate::web;
 use remote::{Deploy, Person, Pipeline};
-use watch::Follow;
+use watch::{Follow, Since};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
@@ -127,7 +127,7 @@ impl Session {
             Command::Status { id } => self.status(id).await,
             Command::Watch { id, by, follow } => {
                 let id = self.id(id).await?;
-                self.follow(&id, &follow.always(), &by, None).await
+                self.follow(&id, &follow.always(), &by, Since::default()).await
             }
             Command::Approve(decision) => self.decide("approve", decision).await,
             Command::Abort(decision) => self.decide("abort", decision).await,
@@ -156,7 +156,7 @@ impl Session {
         if !follow.is_wanted() {
             return Ok(Exit::Ok);
         }
-        self.follow(id, follow, by, None).await
+        self.follow(id, follow, by, Since::default()).await
     }
 
     async fn list(&self) -> anyhow::Result<Exit> {
@@ -178,9 +178,13 @@ impl Session {
     async fn decide(&self, verb: &str, decision: Decision) -> anyhow::Result<Exit> {
         let id = self.id(decision.id).await?;
         let before = self.pipeline.get(&id).await?;
+        let since = match decision.follow.is_wanted() {
+            true => Some(Since::decision(&before, &self.pipeline.log(&id).await?)),
+            false => None,
+        };
         self.pipeline.decide(&id, verb, &decision.by, before.stage.as_deref()).await?;
-        if decision.follow.is_wanted() {
-            return self.follow(&id, &decision.follow, &decision.by, before.stage.as_deref()).await;
+        if let Some(since) = since {
+            return self.follow(&id, &decision.follow, &decision.by, since).await;
         }
         match self.output {
             Output::Json => output::json(&self.pipeline.get(&id).await?)?,
@@ -194,7 +198,7 @@ impl Session {
         let id = self.id(id).await?;
         let deploy = self.pipeline.retry(&id).await?;
         if follow.is_wanted() {
-            return self.follow(&id, follow, by, None).await;
+            return self.follow(&id, follow, by, Since::default()).await;
         }
         match self.output {
             Output::Json => output::json(&deploy)?,

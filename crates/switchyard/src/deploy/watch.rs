@@ -57,12 +57,13 @@ impl Follow {
 }
 
 impl Session {
-    /// Follows until the end, or the gate; `decided` is a stage whose gate has just been answered.
-    pub async fn follow(&self, id: &str, follow: &Follow, by: &Person, decided: Option<&str>) -> anyhow::Result<Exit> {
+    /// Follows until the end, or the gate.
+    pub async fn follow(&self, id: &str, follow: &Follow, by: &Person, since: Since) -> anyhow::Result<Exit> {
         let mut interrupts = Interrupts::new()?;
         let mut following = Following {
             deadline: follow.timeout.map(|timeout| Instant::now() + timeout),
-            decided: decided.map(str::to_owned),
+            decided: since.decided,
+            said: since.said,
             ..Following::default()
         };
         loop {
@@ -193,6 +194,23 @@ enum Abort {
     Done,
 }
 
+/// Where a follower begins: at the start, or at a decision just taken, before which everything is known.
+#[derive(Default)]
+pub struct Since {
+    said: Said,
+    /// The stage whose gate was answered.
+    decided: Option<String>,
+}
+
+impl Since {
+    /// From a deploy and its log as they were when it was decided.
+    pub fn decision(deploy: &Deploy, log: &str) -> Since {
+        let mut said = Said::default();
+        said.news(deploy, log);
+        Since { said, decided: deploy.stage.clone() }
+    }
+}
+
 /// What a follower remembers from look to look.
 #[derive(Default)]
 struct Following {
@@ -280,5 +298,15 @@ mod tests {
         );
         assert_eq!(said.news(&deploy("running", &[("a", "running"), ("b", "pending")]), log).len(), 0);
         assert_eq!(said.news(&deploy("running", &[("a", "succeeded"), ("b", "running")]), log).len(), 2);
+
+        // Who answers a gate has read what led to it.
+        let gate = [("a", "waiting"), ("b", "pending")];
+        let mut since = Since::decision(&deploy("waiting", &gate), log);
+        assert_eq!(since.decided.as_deref(), Some("a"));
+        let log = format!("{log}T info  [b] weights written\n");
+        assert_eq!(
+            since.said.news(&deploy("running", &[("a", "succeeded"), ("b", "running")]), &log),
+            ["           weights written", "succeeded  a", "running    b"]
+        );
     }
 }
