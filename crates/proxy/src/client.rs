@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use balance::{Admission, BalancerConfig, Budget, Counts, Outcome, Pick, Status, Strategy};
+use balance::{Admission, BalancerConfig, Budget, Change, Counts, Outcome, Pick, Status, Strategy};
 use names::Path;
 use naming::{Addr, Bound, Endpoints, Live, State};
 use telemetry::{Counter, Gauge, Stat};
@@ -259,8 +259,14 @@ impl Picked {
             let change =
                 self.client.cluster.borrow_mut().balancer.release(pick, outcome, now, &mut || fastrand::u64(..));
             if let Some(change) = change {
-                let endpoint = self.endpoint.address;
-                tracing::info!(client = %self.client.id, %endpoint, ?change, "failure accrual");
+                let (client, endpoint) = (&self.client.id, self.endpoint.address);
+                match change {
+                    Change::Died(nanoseconds) => {
+                        let pause = std::time::Duration::from_nanos(nanoseconds);
+                        tracing::info!(%client, %endpoint, "failure accrual: no requests to this endpoint for {pause:.1?}");
+                    }
+                    Change::Revived => tracing::info!(%client, %endpoint, "failure accrual: it answers again"),
+                }
             }
         }
     }

@@ -71,7 +71,7 @@ impl Task {
                 namespace = &*self.namespace,
                 router = self.identity.router,
                 why,
-                "no control plane; serving the last good trees"
+                "no control plane; names already bound are served as they were"
             );
             book.stale(&format!("no control plane at {}: {why}", self.dst.shown()));
             self.note(|status| {
