@@ -81,7 +81,7 @@ impl Trace {
         self.flags & Flags::DEBUG != 0
     }
 
-    fn decision(&self) -> Option<bool> {
+    pub(crate) fn decision(&self) -> Option<bool> {
         if self.is_debug() {
             return Some(true);
         }

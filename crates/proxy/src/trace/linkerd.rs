@@ -77,6 +77,14 @@ mod tests {
         assert_eq!(decode(b"no base64!"), None);
     }
 
+    /// As in finagle: the bit counts where it is known that somebody decided.
+    #[test]
+    fn sampled_without_known_decides_nothing() {
+        for (flags, decision) in [(4, None), (6, Some(true)), (2, Some(false)), (1, Some(true)), (5, Some(true))] {
+            assert_eq!(Trace { span: 1, parent: 2, trace: 3, flags, high: None }.decision(), decision, "{flags}");
+        }
+    }
+
     #[test]
     fn writes_what_it_reads() {
         for high in [None, Some(9)] {
