@@ -19,17 +19,33 @@ pub async fn api() -> Control {
     Control::over(Arc::new(store), namers, true).await.expect("a control plane")
 }
 
-/// The answer to a request: status, and the head of its body, which may be a stream.
-pub async fn answer(control: &Control, request: Request<Body>) -> u16 {
-    match api::router(control.clone()).oneshot(request).await {
-        Ok(response) => response.status().as_u16(),
+/// The answer to a request: its status, and of a failure the text.
+pub async fn answer(control: &Control, request: Request<Body>) -> (u16, String) {
+    let response = match api::router(control.clone()).oneshot(request).await {
+        Ok(response) => response,
         Err(never) => match never {},
+    };
+    let status = response.status();
+    // Others may be streams.
+    if !status.is_server_error() {
+        return (status.as_u16(), String::new());
     }
+    let text = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap_or_default();
+    (status.as_u16(), String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As with the original.
+    #[tokio::test]
+    async fn a_name_that_cannot_be_bound_is_a_500_that_says_why() {
+        let control = api().await;
+        let request = Request::builder().uri("/api/1/bind/default?path=/$/inet/127.0.0.1/80bE").body(Body::empty());
+        let (status, why) = answer(&control, request.expect("a request")).await;
+        assert_eq!((status, &*why), (500, "Unknown namer: inet for path: /$/inet/127.0.0.1/80bE\n"));
+    }
 
     #[tokio::test]
     async fn no_document_is_an_accident() {
@@ -49,7 +65,7 @@ mod tests {
                 .uri(uris[number % 4])
                 .header("content-type", "application/json")
                 .body(Body::from(body));
-            *seen.entry(answer(&control, request.expect("a request")).await).or_default() += 1;
+            *seen.entry(answer(&control, request.expect("a request")).await.0).or_default() += 1;
         }
         assert!(seen.keys().all(|status| *status != 500), "{seen:?}");
         assert!(seen.contains_key(&400) && seen.len() > 2, "{seen:?}");
