@@ -1,6 +1,8 @@
 //! Logs for people: one line each, on standard error, with a level and fields. Levels can be changed
 //! while a server runs.
 
+mod journal;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +42,13 @@ pub fn start(logs: &Logs, is_server: bool) -> anyhow::Result<Filter> {
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let replace: Replace = match logs.format {
+        Format::Text if journal::is_standard_error() => {
+            let lines = lines.with_target(false).with_level(false).without_time();
+            let lines = lines.with_writer(journal::Lines).with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
         Format::Text => {
             let lines = lines.with_target(false).with_filter_reloading();
             let handle = lines.reload_handle();
