@@ -1,5 +1,10 @@
-//! Request heads: no panic, the same verdict for every split, and what is written reads back.
+//! Request heads: no panic, the same verdict for every split, what is written reads back, and another parser
+//! reads the same.
 #![no_main]
+
+#[path = "../../crates/http1/tests/peer/mod.rs"]
+#[allow(dead_code)]
+mod peer;
 
 use http1::{HeadError, Limits, Progress, RequestHead, RequestOut, parse_request};
 use libfuzzer_sys::fuzz_target;
@@ -23,4 +28,5 @@ fuzz_target!(|bytes: &[u8]| {
         .find(|verdict| *verdict != Ok(Progress::Partial));
     let expected: Result<Progress, HeadError> = verdict.unwrap_or(Ok(Progress::Partial));
     assert_eq!(whole, expected);
+    peer::compare_requests(bytes);
 });

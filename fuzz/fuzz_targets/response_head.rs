@@ -1,5 +1,10 @@
-//! Response heads: no panic, the same verdict for every split, and what is written reads back.
+//! Response heads: no panic, the same verdict for every split, what is written reads back, and another parser
+//! reads the same.
 #![no_main]
+
+#[path = "../../crates/http1/tests/peer/mod.rs"]
+#[allow(dead_code)]
+mod peer;
 
 use http1::{BodyKind, Delivery, Exchange, Limits, Method, Progress, ResponseHead, ResponseOut, parse_response};
 use libfuzzer_sys::fuzz_target;
@@ -29,4 +34,5 @@ fuzz_target!(|bytes: &[u8]| {
         .map(|end| parse_response(&bytes[..end], &LIMITS, exchange, &mut prefix))
         .find(|verdict| *verdict != Ok(Progress::Partial));
     assert_eq!(whole, verdict.unwrap_or(Ok(Progress::Partial)));
+    peer::compare_responses(bytes);
 });

@@ -68,6 +68,12 @@ impl Field {
         self.value.of(buffer)
     }
 
+    /// Where the value is.
+    #[inline]
+    pub(crate) fn place(self) -> Span {
+        self.value
+    }
+
     /// Whether this line is left out when the head is written: the caller dropped it, or the
     /// Connection field nominated it.
     #[inline]

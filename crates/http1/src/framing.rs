@@ -4,7 +4,7 @@
 #![doc = include_str!("../../../docs/framing.md")]
 
 use crate::error::HeadError;
-use crate::field::{Field, Fields, Span};
+use crate::field::{Fields, Span};
 use crate::known::{Known, KnownSet};
 
 /// The two versions that are spoken.
@@ -61,75 +61,49 @@ pub(crate) struct Collected {
     pub expect_continue: bool,
 }
 
-/// Turns parsed headers into fields and collects what decides framing.
-pub(crate) fn collect(
-    buffer: &[u8],
-    parsed: &[httparse::Header<'_>],
-    end: usize,
-    fields: &mut Fields,
-) -> Result<Collected, HeadError> {
-    let base = buffer.as_ptr() as usize;
+/// What decides the framing.
+const FRAMING: KnownSet =
+    KnownSet::of(&[Known::Host, Known::ContentLength, Known::TransferEncoding, Known::Connection, Known::Expect]);
+
+/// Collects what decides framing from the scanned lines; `end` is where the empty line behind them starts.
+pub(crate) fn collect(buffer: &[u8], end: usize, fields: &mut Fields) -> Result<Collected, HeadError> {
     let mut collected = Collected::default();
     let mut nominations = false;
     fields.end = end;
-    for header in parsed {
-        let start = header.name.as_ptr() as usize - base;
-        let name = Span::new(start, start + header.name.len());
-        let value = if header.value.is_empty() {
-            Span::new(name.end as usize, name.end as usize)
-        } else {
-            let start = header.value.as_ptr() as usize - base;
-            Span::new(start, start + header.value.len())
-        };
-        check_line_end(buffer, start)?;
-        let known = Known::of(header.name.as_bytes());
-        let mut field = Field::new(name, known, value);
-        match known {
+    for field in fields.list.iter_mut().filter(|field| FRAMING.has(field.known)) {
+        let value = field.value(buffer);
+        match field.known {
             Known::Host => {
-                let repeated = collected.host.replace(value).is_some();
-                let valid = !repeated && crate::target::valid_authority(header.value);
+                let repeated = collected.host.replace(field.place()).is_some();
+                let valid = !repeated && crate::target::valid_authority(value);
                 valid.then_some(()).ok_or(HeadError::Host)?;
             }
             Known::ContentLength => {
-                let length = decimal(header.value).ok_or(HeadError::ContentLength)?;
+                let length = decimal(value).ok_or(HeadError::ContentLength)?;
                 if collected.length.replace(length).is_some() {
                     return Err(HeadError::ContentLength);
                 }
-                collected.odd_length = header.value.len() > 1 && header.value[0] == b'0';
+                collected.odd_length = value.len() > 1 && value[0] == b'0';
             }
             Known::TransferEncoding => {
                 if collected.chunked {
                     return Err(HeadError::TransferEncoding);
                 }
-                check_coding(header.value)?;
+                check_coding(value)?;
                 collected.chunked = true;
             }
-            Known::Connection => nominations |= connection(header.value, &mut collected)?,
-            Known::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
+            Known::Connection => nominations |= connection(value, &mut collected)?,
+            Known::Expect if value.eq_ignore_ascii_case(b"100-continue") => {
                 collected.expect_continue = true;
                 field.drop_line();
             }
             _ => {}
         }
-        fields.present.insert(known);
-        fields.list.push(field);
-    }
-    check_line_end(buffer, end)?;
-    if buffer.get(end..end + 2) != Some(b"\r\n") {
-        return Err(HeadError::BareLineEnd);
     }
     if nominations || (collected.keep_alive && fields.present.has(Known::KeepAlive)) {
         drop_nominated(buffer, fields);
     }
     Ok(collected)
-}
-
-/// `httparse` takes a bare LF for a line end; what precedes the next line must be CRLF.
-fn check_line_end(buffer: &[u8], next: usize) -> Result<(), HeadError> {
-    match next.checked_sub(2).and_then(|at| buffer.get(at..next)) {
-        Some(b"\r\n") => Ok(()),
-        _ => Err(HeadError::BareLineEnd),
-    }
 }
 
 /// Decimal digits only, below 2^63: what every recipient can hold.
@@ -206,16 +180,4 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
-}
-
-/// The error of `httparse` in our words.
-pub(crate) fn parser_error(error: httparse::Error) -> HeadError {
-    match error {
-        httparse::Error::HeaderName => HeadError::Name,
-        httparse::Error::HeaderValue => HeadError::Value,
-        httparse::Error::NewLine => HeadError::BareLineEnd,
-        httparse::Error::Status | httparse::Error::Token => HeadError::Line,
-        httparse::Error::TooManyHeaders => HeadError::HeadersTooLarge,
-        httparse::Error::Version => HeadError::Version,
-    }
 }

@@ -1,9 +1,9 @@
 //! HTTP/1.1 framing without IO: bytes in, events out.
 //!
-//! What it is: parsers for request and response heads ([`parse_request`], [`parse_response`], on
-//! `httparse`), the one place that decides how a message is framed ([`framing`]), body decoders
-//! that pass bytes on or give the payload ([`Body`]), and writers that build an outgoing head by
-//! copying runs of unedited lines ([`RequestHead::write`], [`ResponseHead::write`]).
+//! What it is: parsers for request and response heads ([`parse_request`], [`parse_response`]), the one
+//! place that decides how a message is framed ([`framing`]), body decoders that pass bytes on or give the
+//! payload ([`Body`]), and writers that build an outgoing head by copying runs of unedited lines
+//! ([`RequestHead::write`], [`ResponseHead::write`]).
 //! What it is not: sockets, timers, routing, header maps. Nothing here allocates per message: heads
 //! are reused, their parts are [`Span`]s of the read buffer.
 //!
@@ -34,6 +34,7 @@ mod known;
 mod limits;
 mod request;
 mod response;
+mod scan;
 mod target;
 mod write;
 

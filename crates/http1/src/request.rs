@@ -3,13 +3,12 @@
 //! A [`RequestHead`] is reused from message to message; all its parts are offsets into the buffer
 //! given to [`parse_request`], and every accessor takes that buffer again.
 
-use std::mem::MaybeUninit;
-
 use crate::error::HeadError;
 use crate::field::{Fields, Span};
 use crate::framing::{self, BodyKind, Version, trim};
 use crate::known::Known;
 use crate::limits::Limits;
+use crate::scan;
 use crate::target::{Target, TargetForm};
 
 /// Empty lines before a request that are skipped (RFC 9112 §2.2 asks for at least one).
@@ -178,20 +177,22 @@ pub fn parse_request(buffer: &[u8], limits: &Limits, head: &mut RequestHead) -> 
         return Ok(Progress::Partial);
     };
     let window = Window::of(buffer, start, limits);
-    let mut headers = [const { MaybeUninit::uninit() }; Limits::COUNT];
-    let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(window.bytes, &mut headers);
-    let end = match parsed {
-        Ok(httparse::Status::Complete(length)) => start + length,
-        Ok(httparse::Status::Partial) => return window.partial(),
-        Err(httparse::Error::Version) if window.bytes.starts_with(PREFACE) => return Err(HeadError::Http2Preface),
+    // From the start of the buffer, as all offsets are.
+    let bytes = &buffer[..start + window.bytes.len()];
+    let line = match scan::request_line(bytes, start) {
+        Ok(Some(line)) => line,
+        Ok(None) => return window.partial(),
+        Err(HeadError::Version) if window.bytes.starts_with(PREFACE) => return Err(HeadError::Http2Preface),
         // It may become one yet; the version alone would be another error.
-        Err(httparse::Error::Version) if PREFACE.starts_with(window.bytes) => return window.partial(),
+        Err(HeadError::Version) if PREFACE.starts_with(window.bytes) => return window.partial(),
         // A third word that is no HTTP version: perhaps the target has a blank.
-        Err(httparse::Error::Version) if !names_http(window.bytes) => return Err(HeadError::Line),
-        Err(error) => return Err(framing::parser_error(error)),
+        Err(HeadError::Version) if !names_http(window.bytes) => return Err(HeadError::Line),
+        Err(error) => return Err(error),
     };
-    fill(buffer, start, end, &request, head)?;
+    match scan::lines(bytes, line.next, &mut head.fields)? {
+        Some(end) => fill(buffer, start, &line, end, head)?,
+        None => return window.partial(),
+    }
     Ok(Progress::Complete)
 }
 
@@ -248,28 +249,21 @@ fn skip_empty_lines(buffer: &[u8]) -> Result<Option<usize>, HeadError> {
     }
 }
 
+/// What the head means; `end` is where its empty line starts.
 fn fill(
     buffer: &[u8],
     start: usize,
+    line: &scan::RequestLine,
     end: usize,
-    request: &httparse::Request<'_, '_>,
     head: &mut RequestHead,
 ) -> Result<(), HeadError> {
-    let (Some(method), Some(target)) = (request.method, request.path) else {
-        return Err(HeadError::Line);
-    };
-    let method_end = start + method.len();
-    let target_end = method_end + 1 + target.len();
-    head.method = Method::of(method.as_bytes());
-    head.method_name = Span::new(start, method_end);
-    head.target = Span::new(method_end + 1, target_end);
-    head.line = Span::new(start, target_end + " HTTP/1.1\r\n".len());
-    head.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
-    if !buffer[..head.line.end as usize].ends_with(b"\r\n") {
-        return Err(HeadError::BareLineEnd);
-    }
-    let parts = Target::parse(target.as_bytes(), method_end + 1, head.method)?;
-    let found = framing::collect(buffer, request.headers, end - 2, &mut head.fields)?;
+    head.method_name = Span::new(start, line.method_end);
+    head.method = Method::of(head.method_name.of(buffer));
+    head.target = Span::new(line.method_end + 1, line.target_end);
+    head.line = Span::new(start, line.next);
+    head.version = line.version;
+    let parts = Target::parse(head.target.of(buffer), line.method_end + 1, head.method)?;
+    let found = framing::collect(buffer, end, &mut head.fields)?;
 
     head.form = parts.form;
     head.path = parts.path;
@@ -291,7 +285,7 @@ fn fill(
     head.keep_alive = !found.close && (http11 || found.keep_alive);
     head.expect_continue = found.expect_continue && http11;
     head.wants_upgrade = http11 && found.upgrade_option && head.body == BodyKind::None && offers(buffer, &head.fields);
-    head.len = end;
+    head.len = end + 2;
     Ok(())
 }
 

@@ -4,14 +4,13 @@
 //! response, bytes left in the buffer, or bytes that come while the connection is idle, belong to
 //! no request: close the connection, never read them as an answer.
 
-use std::mem::MaybeUninit;
-
 use crate::error::HeadError;
 use crate::field::{Fields, Span};
 use crate::framing::{self, BodyKind, Delivery, Version};
 use crate::known::Known;
 use crate::limits::Limits;
 use crate::request::{Method, Progress, RequestHead, Window};
+use crate::scan;
 
 /// What a response must be read against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,43 +105,35 @@ pub fn parse_response(
     head: &mut ResponseHead,
 ) -> Result<Progress, HeadError> {
     head.fields.clear();
-    // `httparse` would skip empty lines; before a response they are bytes of nobody.
+    // Empty lines before a response are bytes of nobody.
     if matches!(buffer.first(), Some(b'\r' | b'\n')) {
         return Err(HeadError::Line);
     }
     let window = Window::of(buffer, 0, limits);
-    let mut headers = [const { MaybeUninit::uninit() }; Limits::COUNT];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed =
-        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, window.bytes, &mut headers);
-    match parsed {
-        Ok(httparse::Status::Complete(end)) => fill(buffer, end, &response, exchange, head)?,
-        Ok(httparse::Status::Partial) => return window.partial(),
-        Err(error) => return Err(framing::parser_error(error)),
+    let Some(line) = scan::status_line(window.bytes)? else {
+        return window.partial();
+    };
+    match scan::lines(window.bytes, line.next, &mut head.fields)? {
+        Some(end) => fill(buffer, &line, end, exchange, head)?,
+        None => return window.partial(),
     }
     Ok(Progress::Complete)
 }
 
+/// What the head means; `end` is where its empty line starts.
 fn fill(
     buffer: &[u8],
+    line: &scan::StatusLine,
     end: usize,
-    response: &httparse::Response<'_, '_>,
     exchange: Exchange,
     head: &mut ResponseHead,
 ) -> Result<(), HeadError> {
-    let status = response.code.filter(|code| (100..=999).contains(code)).ok_or(HeadError::Line)?;
-    let line_end = match response.headers.first() {
-        Some(header) => header.name.as_ptr() as usize - buffer.as_ptr() as usize,
-        None => end - 2,
-    };
-    let found = framing::collect(buffer, response.headers, end - 2, &mut head.fields)?;
-    if !buffer[..line_end].ends_with(b"\r\n") {
-        return Err(HeadError::BareLineEnd);
-    }
+    let status = line.status;
+    let found = framing::collect(buffer, end, &mut head.fields)?;
     head.status = status;
-    head.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
-    head.reason = Span::new((line_end - 2).min("HTTP/1.1 200 ".len()), line_end - 2);
-    head.len = end;
+    head.version = line.version;
+    head.reason = line.reason;
+    head.len = end + 2;
     head.odd_length = found.odd_length;
     head.drop_length = found.chunked || status < 200 || status == 204;
     let http10 = head.version == Version::Http10;

@@ -1,6 +1,8 @@
 //! Properties over generated input: no panic, no dependence on how bytes are split, nothing
 //! written that does not read back the same.
 
+mod peer;
+
 use http1::{
     Body, BodyError, BodyKind, Exchange, Form, HeadError, Limits, Progress, RequestHead, RequestOut, ResponseHead,
     parse_request, parse_response, write_chunk,
@@ -100,9 +102,34 @@ proptest! {
     }
 
     #[test]
+    fn another_parser_reads_the_same(bytes in messages()) {
+        peer::compare_requests(&bytes);
+        peer::compare_responses(&bytes);
+    }
+
+    #[test]
+    fn another_parser_reads_the_same_lines(lines in proptest::collection::vec((
+        "[!-~]{0,3}[A-Za-z0-9-]{0,12}", "[ \t]{0,3}", proptest::collection::vec(any::<u8>(), 0..4), "[ -~\t]{0,30}"
+    ), 0..5)) {
+        let mut bytes = Vec::new();
+        for (name, blanks, noise, value) in &lines {
+            bytes.extend_from_slice(format!("{name}:{blanks}").as_bytes());
+            bytes.extend_from_slice(value.as_bytes());
+            // Mostly none.
+            bytes.extend_from_slice(if noise.len() == 3 { noise } else { b"" });
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        peer::compare_requests(&[b"GET /a HTTP/1.1\r\n", &bytes[..]].concat());
+        peer::compare_responses(&[b"HTTP/1.1 200 OK\r\n", &bytes[..]].concat());
+    }
+
+    #[test]
     fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = request(&bytes);
         let _ = response(&bytes);
+        peer::compare_requests(&bytes);
+        peer::compare_responses(&bytes);
         let _ = decode(BodyKind::Chunked, Form::Pass, &[&bytes]);
     }
 
