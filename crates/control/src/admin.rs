@@ -86,7 +86,8 @@ fn listed(control: &Control, config: &Config) -> BTreeSet<String> {
     ];
     let namers = control.inner.namers.configured().iter().map(|(prefix, _)| state::namer_path(prefix));
     let prometheus = config.prometheus.iter().map(|prometheus| prometheus.path.clone());
-    fixed.into_iter().map(str::to_owned).chain(namers).chain(prometheus).collect()
+    let influxdb = config.influxdb.then(|| INFLUXDB.to_owned());
+    fixed.into_iter().map(str::to_owned).chain(namers).chain(prometheus).chain(influxdb).collect()
 }
 
 async fn check(State(context): State<Shared>, request: Request, next: Next) -> Response {
@@ -102,8 +103,15 @@ async fn check(State(context): State<Shared>, request: Request, next: Next) -> R
         let text = context.control.inner.metrics.registry.snapshot().to_prometheus(&prometheus.prefix);
         return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response();
     }
+    if context.config.influxdb && request.uri().path() == INFLUXDB {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        return context.control.inner.metrics.registry.snapshot().to_influxdb(host).into_response();
+    }
     next.run(request).await
 }
+
+/// As in a router.
+const INFLUXDB: &str = "/admin/metrics/influxdb";
 
 /// The API, without its writes.
 async fn read_api(State(context): State<Shared>, request: Request) -> Response {

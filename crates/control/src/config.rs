@@ -30,6 +30,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Where metrics are shown in Prometheus' format.
     pub prometheus: Vec<Prometheus>,
+    /// Whether they are shown in InfluxDB's line protocol, too.
+    pub influxdb: bool,
     /// What `/config.json` shows.
     pub document: Value,
     /// Whether routers may follow. No key of the document: without it this is what the original offers,
@@ -54,54 +56,90 @@ impl Default for Prometheus {
 }
 
 /// The keys of the top level; what stands under them is read by kind.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Document {
-    #[serde(default)]
-    admin: Option<Value>,
-    #[serde(default)]
-    storage: Option<Value>,
-    #[serde(default)]
-    namers: Option<Vec<Value>>,
-    #[serde(default)]
-    interfaces: Option<Vec<Value>>,
-    #[serde(default)]
-    telemetry: Option<Vec<Value>>,
+const SECTIONS: [&str; 5] = ["admin", "storage", "namers", "interfaces", "telemetry"];
+
+/// Everything that is wrong with a document: it is to be mended in one go.
+#[derive(Default)]
+struct Problems(Vec<ConfigError>);
+
+impl Problems {
+    /// What was read, or a note of why not.
+    fn take<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+        read.map_err(|error| self.0.push(error)).ok()
+    }
+
+    /// The entries of a list that can be read.
+    fn list<T>(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        read: impl Fn(Value) -> Result<T, Vec<ConfigError>>,
+    ) -> Vec<T> {
+        let values = match value {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(other) => {
+                self.0.push(ConfigError::new(key, format!("expected a list, not `{other}`")));
+                Vec::new()
+            }
+        };
+        let mut list = Vec::new();
+        for (number, value) in values.into_iter().enumerate() {
+            match read(value) {
+                Ok(entry) => list.push(entry),
+                Err(errors) => {
+                    self.0.extend(errors.into_iter().map(|error| error.under(&format!("{key}[{number}]"))));
+                }
+            }
+        }
+        list
+    }
 }
 
 impl Config {
     /// Reads a document that has been parsed. Checks everything that can be checked without building.
     ///
     /// # Errors
-    /// The first thing that is wrong: key path, value, and what to do.
-    pub fn read(document: Value) -> Result<Config, ConfigError> {
-        if !document.is_object() {
-            return Err(ConfigError::new("", "the document must be a map; it needs 'storage' and 'interfaces'"));
-        }
-        let parts: Document = typed(document.clone())?;
-        let admin = match parts.admin {
-            Some(admin) => typed(admin).map_err(|error| error.under("admin"))?,
-            None => Admin::default(),
+    /// All that is wrong, at least one: key path, value, and what to do.
+    pub fn read(document: Value) -> Result<Config, Vec<ConfigError>> {
+        let Value::Object(mut sections) = document.clone() else {
+            let message = "the document must be a map; it needs 'storage' and 'interfaces'";
+            return Err(vec![ConfigError::new("", message)]);
         };
-        admin.check().map_err(|error| error.under("admin"))?;
-        let storage = parts.storage.ok_or_else(|| {
-            ConfigError::new("storage", "'storage' field is required: name a kind, such as io.switchyard.sqlite")
-        })?;
-        let storage = Storage::read(storage).map_err(|error| error.under("storage"))?;
-        let namers = list("namers", parts.namers.unwrap_or_default(), |value| {
-            let namer: NamerConfig = typed(value)?;
-            namer.check()?;
-            Ok(namer)
-        })?;
-        let interfaces = parts.interfaces.ok_or_else(|| {
-            ConfigError::new("interfaces", "'interfaces' field is required: list an io.l5d.httpController")
-        })?;
-        let interfaces = list("interfaces", interfaces, Interface::read)?;
-        if interfaces.is_empty() {
-            return Err(ConfigError::new("interfaces", "One or more interfaces must be specified"));
+        let mut problems = Problems::default();
+        for key in sections.keys().filter(|key| !SECTIONS.contains(&key.as_str())) {
+            let known = SECTIONS.map(|key| format!("`{key}`")).join(", ");
+            problems.0.push(ConfigError::new(key, format!("unknown key, expected one of {known}")));
         }
-        let telemetry = list("telemetry", parts.telemetry.unwrap_or_default(), telemeter)?;
-        let mut prometheus: Vec<_> = telemetry.into_iter().flatten().collect();
+        let mut section = |key: &str| sections.shift_remove(key).filter(|value| !value.is_null());
+        let admin = section("admin").map_or_else(|| Ok(Admin::default()), typed::<Admin>);
+        let admin = admin.and_then(|admin| admin.check().map(|()| admin)).map_err(|error| error.under("admin"));
+        let admin = problems.take(admin);
+        let storage = section("storage").ok_or_else(|| {
+            ConfigError::new("storage", "'storage' field is required: name a kind, such as io.switchyard.sqlite")
+        });
+        let storage = storage.and_then(|storage| Storage::read(storage).map_err(|error| error.under("storage")));
+        let storage = problems.take(storage);
+        let namers = problems.list("namers", section("namers"), |value| {
+            let namer: NamerConfig = typed(value).map_err(|error| vec![error])?;
+            namer.check().map_err(|error| vec![error])?;
+            Ok(namer)
+        });
+        let listed = section("interfaces");
+        let missing = match &listed {
+            None => Some("'interfaces' field is required: list an io.l5d.httpController"),
+            Some(Value::Array(listed)) if listed.is_empty() => Some("One or more interfaces must be specified"),
+            Some(_) => None,
+        };
+        problems.0.extend(missing.map(|message| ConfigError::new("interfaces", message)));
+        let interfaces = problems.list("interfaces", listed, Interface::read);
+        let telemetry =
+            problems.list("telemetry", section("telemetry"), |value| telemeter(value).map_err(|error| vec![error]));
+        let (Some(admin), Some(storage), true) = (admin, storage, problems.0.is_empty()) else {
+            return Err(problems.0);
+        };
+        let influxdb = telemetry.contains(&Telemeter::Influxdb);
+        let mut prometheus: Vec<_> = telemetry.into_iter().filter_map(Telemeter::prometheus).collect();
         if prometheus.is_empty() {
             prometheus.push(Prometheus::default());
         }
@@ -111,6 +149,7 @@ impl Config {
             namers,
             interfaces,
             prometheus,
+            influxdb,
             document,
             offers_follow: true,
             environment: BTreeMap::new(),
@@ -138,15 +177,6 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ConfigError> {
     })
 }
 
-fn list<T>(
-    key: &str,
-    values: Vec<Value>,
-    read: impl Fn(Value) -> Result<T, ConfigError>,
-) -> Result<Vec<T>, ConfigError> {
-    let read = |(number, value)| read(value).map_err(|error| error.under(&format!("{key}[{number}]")));
-    values.into_iter().enumerate().map(read).collect()
-}
-
 /// Takes `kind` out of an object.
 fn kind(value: &mut Value) -> Result<String, ConfigError> {
     let object = value.as_object_mut().ok_or_else(|| ConfigError::new("", "must be a map with a kind"))?;
@@ -157,7 +187,34 @@ fn kind(value: &mut Value) -> Result<String, ConfigError> {
     }
 }
 
-fn telemeter(mut value: Value) -> Result<Option<Prometheus>, ConfigError> {
+/// One of `telemetry:`.
+#[derive(PartialEq)]
+enum Telemeter {
+    Prometheus(Prometheus),
+    Influxdb,
+    /// Traces, of which there are none here.
+    Tracer,
+}
+
+impl Telemeter {
+    fn prometheus(self) -> Option<Prometheus> {
+        match self {
+            Telemeter::Prometheus(prometheus) => Some(prometheus),
+            Telemeter::Influxdb | Telemeter::Tracer => None,
+        }
+    }
+}
+
+/// The keys of a kind that has none of its own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoKeys {
+    /// Accepted with every kind; only experimental kinds ask for it.
+    #[serde(default, rename = "experimental")]
+    _experimental: bool,
+}
+
+fn telemeter(mut value: Value) -> Result<Telemeter, ConfigError> {
     let kind = kind(&mut value)?;
     match kind.as_str() {
         "io.l5d.prometheus" => {
@@ -166,17 +223,21 @@ fn telemeter(mut value: Value) -> Result<Option<Prometheus>, ConfigError> {
                 let message = format!("`{}` is not a path such as /admin/metrics/prometheus", prometheus.path);
                 return Err(ConfigError::new("path", message));
             }
-            Ok(Some(prometheus))
+            Ok(Telemeter::Prometheus(prometheus))
         }
+        "io.l5d.influxdb" => typed::<NoKeys>(value).map(|_| Telemeter::Influxdb),
         // Tracers, of which the original says in its log that a namerd does not trace.
         "io.l5d.zipkin" | "io.l5d.recentRequests" | "io.l5d.tracelog" => {
             tracing::warn!(%kind, "a control plane does not trace requests; nothing is sent");
-            Ok(None)
+            Ok(Telemeter::Tracer)
         }
-        "io.l5d.commonMetrics" | "io.l5d.influxdb" | "io.l5d.statsd" => {
+        "io.l5d.commonMetrics" | "io.l5d.statsd" => {
             let instead = "take the entry out; metrics are at /admin/metrics.json and /admin/metrics/prometheus";
             Err(ConfigError::new("kind", format!("the telemeter `{kind}` is not supported yet: {instead}")))
         }
-        other => Err(ConfigError::new("kind", format!("unknown telemeter `{other}`: use io.l5d.prometheus"))),
+        other => {
+            let message = format!("unknown telemeter `{other}`: use io.l5d.prometheus or io.l5d.influxdb");
+            Err(ConfigError::new("kind", message))
+        }
     }
 }

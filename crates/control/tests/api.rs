@@ -356,7 +356,7 @@ fn the_admin_server_tells_what_there_is() {
     std::fs::write(directory.path().join("web"), "127.0.0.1 80\n").unwrap();
     let storage = json!({ "kind": "io.l5d.inMemory", "namespaces": { "n": "/svc => /#/io.l5d.fs" } });
     let namers = json!([{ "kind": "io.l5d.fs", "rootDir": directory.path() }]);
-    let namerd = Namerd::start(storage, namers, 0);
+    let namerd = Namerd::start_with(storage, namers, 0, |config| config.influxdb = true);
     until("the namer knows", LIMIT, || match namerd.get("/api/1/bound-names").text().as_str() {
         "[\"/#/io.l5d.fs/web\"]\n" => Ok(()),
         other => Err(other.to_owned()),
@@ -368,6 +368,8 @@ fn the_admin_server_tells_what_there_is() {
         ("/admin/metrics.json", 200, "dtabstore"),
         ("/admin/metrics.json?tree=1&pretty=1", 200, "\"dtabstore\": {"),
         ("/admin/metrics/prometheus", 200, "dtabstore:writes"),
+        ("/admin/metrics/influxdb", 200, "dtabstore,host=127.0.0.1:"),
+        ("/admin/index.txt", 200, "/admin/metrics/influxdb\n"),
         ("/storage/dtabs.json", 200, "\"dtab\":\"/svc=>/#/io.l5d.fs\""),
         ("/namer_state/io.l5d.fs.json", 200, "{"),
         ("/namer_state/nope.json", 404, "no such namer"),

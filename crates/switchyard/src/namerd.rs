@@ -52,8 +52,10 @@ impl control::Levels for Levels {
 /// An error names the file, the key, its value and what to do.
 fn read(source: &Source) -> anyhow::Result<Config> {
     let document = Located::read(source)?;
-    let config = Config::read(document.value.clone())
-        .map_err(|error| document.refuse(source, [Problem { path: error.path, message: error.message }]))?;
+    let config = Config::read(document.value.clone()).map_err(|errors| {
+        let problems = errors.into_iter().map(|error| Problem { path: error.path, message: error.message });
+        document.refuse(source, problems)
+    })?;
     let base = std::path::absolute(std::env::current_dir()?.join(source.directory()))
         .context("cannot tell where this program runs")?;
     Ok(Config { environment: crate::runtime::environment(), ..config.absolute(&base) })

@@ -22,8 +22,11 @@ fn refused(document: &str) -> String {
 #[test]
 fn documents_are_refused_by_file_key_and_what_to_do() {
     let valid = "storage: {kind: io.l5d.inMemory}\ninterfaces: [{kind: io.l5d.httpController}]\n";
-    let finished = process::run(switchyard().args(["namerd", "--validate", "-"]), valid.as_bytes());
-    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+    for more in ["", "telemetry: [{kind: io.l5d.influxdb}]\nnamers: null\n"] {
+        let document = format!("{valid}{more}");
+        let finished = process::run(switchyard().args(["namerd", "--validate", "-"]), document.as_bytes());
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+    }
     let http = "interfaces: [{kind: io.l5d.httpController}]\n";
     let memory = "storage: {kind: io.l5d.inMemory}\n";
     let cases: &[(String, &[&str])] = &[
@@ -64,7 +67,24 @@ fn documents_are_refused_by_file_key_and_what_to_do() {
             format!("{memory}interfaces: [{{kind: io.l5d.httpController, socketOptions: {{readTimeoutMs: 1}}}}]\n"),
             &["interfaces[0].socketOptions.readTimeoutMs"],
         ),
-        (format!("{memory}{http}surprise: 1\n"), &["unknown field `surprise`"]),
+        (format!("{memory}{http}surprise: 1\n"), &["surprise: unknown key, expected one of `admin`", "(line 3)"]),
+        (format!("{memory}interfaces: {{}}\n"), &["interfaces: expected a list, not `{}`"]),
+        (format!("{memory}{http}telemetry: [{{kind: io.l5d.influxdb, x: 1}}]\n"), &["telemetry[0].x: unknown field"]),
+        // All in one go.
+        (
+            "storage: {kind: io.l5d.etcd}\nnamers: [{kind: io.l5d.consul}, {kind: io.l5d.marathon}]\nadmin: {port: x}\n\
+             interfaces: [{kind: io.l5d.thriftNameInterpreter, retryBaseSecs: 1, retryJitterSecs: 1}]\nmore: 1\n"
+                .to_owned(),
+            &[
+                "storage.kind: the storage `io.l5d.etcd`",
+                "namers[0].kind: the namer `io.l5d.consul`",
+                "namers[1].kind: the namer `io.l5d.marathon`",
+                "admin.port: invalid type",
+                "interfaces[0].retryBaseSecs: is not supported: take it out",
+                "interfaces[0].retryJitterSecs: is not supported",
+                "more: unknown key",
+            ],
+        ),
         (format!("{memory}{http}{memory}"), &["duplicate mapping key: storage (line"]),
         (String::new(), &["standard input: the document must be a map", "'storage' and 'interfaces'"]),
         ("[1, 2]".to_owned(), &["the document must be a map"]),

@@ -51,7 +51,7 @@ impl Kind {
     fn foreign_keys(self) -> &'static [&'static str] {
         match self {
             Kind::HttpController => &[],
-            Kind::Thrift => &["cache"],
+            Kind::Thrift => &["cache", "retryBaseSecs", "retryJitterSecs"],
             Kind::Mesh => &["h2AccessLog", "h2AccessLogRollPolicy", "h2AccessLogAppend", "h2AccessLogRotateCount"],
         }
     }
@@ -135,22 +135,27 @@ impl Interface {
     /// The kind with the whole API.
     pub const KIND: &'static str = "io.l5d.httpController";
 
-    pub(super) fn read(mut value: Value) -> Result<Interface, ConfigError> {
-        let name = kind(&mut value)?;
+    /// # Errors
+    /// All keys that mean nothing here, or the first other thing that is wrong.
+    pub(super) fn read(mut value: Value) -> Result<Interface, Vec<ConfigError>> {
+        let one = |error| vec![error];
+        let name = kind(&mut value).map_err(one)?;
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
             let message = match name.as_str() {
                 "io.l5d.destination" => format!("the interface `{name}` is not supported yet: use {}", Interface::KIND),
                 other => format!("unknown interface `{other}`: use {}", Interface::KIND),
             };
-            return Err(ConfigError::new("kind", message));
+            return Err(vec![ConfigError::new("kind", message)]);
         };
-        if let Some(key) = kind.foreign_keys().iter().find(|key| value.get(**key).is_some()) {
-            let message = "is not supported: take it out; HTTP is spoken here, and what it bounds does not exist";
-            return Err(ConfigError::new(*key, message));
+        let foreign = kind.foreign_keys().iter().filter(|key| value.get(**key).is_some());
+        let message = "is not supported: take it out; HTTP is spoken here, and what it is about does not exist";
+        let foreign: Vec<_> = foreign.map(|key| ConfigError::new(*key, message)).collect();
+        if !foreign.is_empty() {
+            return Err(foreign);
         }
-        let keys: Keys = typed(value)?;
-        check_tls(keys.tls.as_ref())?;
-        keys.socket_options.check()?;
+        let keys: Keys = typed(value).map_err(one)?;
+        check_tls(keys.tls.as_ref()).map_err(one)?;
+        keys.socket_options.check().map_err(one)?;
         let address = (keys.ip, keys.port.unwrap_or(kind.port())).into();
         Ok(Interface { kind, address, socket_options: keys.socket_options, tls: keys.tls })
     }
