@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use telemetry::{Counter, Gauge, Shard, Stat};
 
@@ -14,21 +15,22 @@ const MILLI: u64 = 1_000_000;
 #[derive(Clone)]
 pub(crate) struct Scope {
     shard: Shard,
-    path: Vec<String>,
+    /// Shared: each group of cells of a name has it.
+    path: Rc<[Box<str>]>,
 }
 
 impl Scope {
     pub(crate) fn new(shard: &Shard, path: &[&str]) -> Scope {
-        Scope { shard: shard.clone(), path: path.iter().map(|element| (*element).to_owned()).collect() }
+        Scope { shard: shard.clone(), path: path.iter().map(|element| Box::from(*element)).collect() }
     }
 
     pub(crate) fn below(&self, path: &[&str]) -> Scope {
-        let more = path.iter().map(|element| (*element).to_owned());
+        let more = path.iter().map(|element| Box::from(*element));
         Scope { shard: self.shard.clone(), path: self.path.iter().cloned().chain(more).collect() }
     }
 
     fn full<'a>(&'a self, name: &[&'a str]) -> Vec<&'a str> {
-        self.path.iter().map(String::as_str).chain(name.iter().copied()).collect()
+        self.path.iter().map(|element| &**element).chain(name.iter().copied()).collect()
     }
 
     pub(crate) fn counter(&self, name: &[&str]) -> Counter {

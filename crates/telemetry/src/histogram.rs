@@ -8,7 +8,8 @@
 //!  value   0 1 2 … 127 | 128-129 130-131 … 254-255 | 256-259 … | …
 //!  bucket  0 1 2 … 127 | 128     129       191     | 192       | …   up to u64::MAX: 3776 buckets
 //! ```
-//! Memory: 96 bytes while empty, then about a kilobyte and 256 bytes per power of two that was seen.
+//! Memory: 32 bytes while empty, then 280 for the numbers below 64, those below 128, and each power of two above
+//! that was seen. A router holds thousands, most of which see one or two of these.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,11 +18,19 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub const RELATIVE_ERROR: f64 = 1.0 / 128.0;
 
 const ROW: usize = 64;
-/// Rows 0 and 1 are the exact numbers; then one row per power of two from 2^7 to 2^63.
-const ROWS: usize = 2 + 57;
+/// Buckets that stand together, in a chain in the order in which they were first needed.
+#[derive(Debug)]
+struct Row {
+    number: usize,
+    counts: [AtomicU32; ROW],
+    next: OnceLock<Box<Row>>,
+}
 
-type Row = [AtomicU32; ROW];
-type Rows = [OnceLock<Box<Row>>; ROWS];
+impl Row {
+    fn new(number: usize) -> Box<Row> {
+        Box::new(Row { number, counts: std::array::from_fn(|_| AtomicU32::new(0)), next: OnceLock::new() })
+    }
+}
 
 /// The cell behind a [`crate::Stat`]. Bucket counts wrap at 2^32; differences of readings stay right as
 /// long as fewer samples than that fall into one window.
@@ -29,7 +38,7 @@ type Rows = [OnceLock<Box<Row>>; ROWS];
 pub(crate) struct Recorder {
     count: AtomicU64,
     sum: AtomicU64,
-    rows: OnceLock<Box<Rows>>,
+    rows: OnceLock<Box<Row>>,
 }
 
 impl Recorder {
@@ -37,9 +46,12 @@ impl Recorder {
     #[inline]
     pub(crate) fn record(&self, value: u64) {
         let index = bucket_of(value);
-        let rows = self.rows.get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
-        let row = rows[index / ROW].get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU32::new(0))));
-        let cell = &row[index % ROW];
+        let number = index / ROW;
+        let mut row = self.rows.get_or_init(|| Row::new(number));
+        while row.number != number {
+            row = row.next.get_or_init(|| Row::new(number));
+        }
+        let cell = &row.counts[index % ROW];
         cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.sum.store(self.sum.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
         self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -49,13 +61,12 @@ impl Recorder {
     pub(crate) fn read_into(&self, reading: &mut Reading) {
         reading.sum = reading.sum.wrapping_add(self.sum.load(Ordering::Relaxed));
         reading.count = reading.count.wrapping_add(self.count.load(Ordering::Relaxed));
-        let Some(rows) = self.rows.get() else { return };
-        for (number, row) in rows.iter().enumerate() {
-            let Some(row) = row.get() else { continue };
-            let target = reading.row(number);
-            for (cell, target) in row.iter().zip(target.iter_mut()) {
-                *target = target.wrapping_add(cell.load(Ordering::Relaxed));
+        let mut next = self.rows.get();
+        while let Some(row) = next {
+            for (place, cell) in row.counts.iter().enumerate() {
+                reading.bucket((row.number * ROW + place) as u16, cell.load(Ordering::Relaxed));
             }
+            next = row.next.get();
         }
     }
 }
@@ -65,19 +76,23 @@ impl Recorder {
 pub(crate) struct Reading {
     sum: u64,
     count: u64,
-    rows: Vec<(u8, Box<[u32; ROW]>)>,
+    /// Those that are not empty, in ascending order.
+    buckets: Vec<(u16, u32)>,
 }
 
 impl Reading {
-    fn row(&mut self, number: usize) -> &mut [u32; ROW] {
-        let position = match self.rows.binary_search_by_key(&number, |(row, _)| usize::from(*row)) {
-            Ok(position) => position,
-            Err(position) => {
-                self.rows.insert(position, (number as u8, Box::new([0; ROW])));
-                position
-            }
-        };
-        &mut self.rows[position].1
+    fn bucket(&mut self, index: u16, count: u32) {
+        if count == 0 {
+            return;
+        }
+        match self.buckets.binary_search_by_key(&index, |(index, _)| *index) {
+            Ok(place) => self.buckets[place].1 = self.buckets[place].1.wrapping_add(count),
+            Err(place) => self.buckets.insert(place, (index, count)),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// How many samples there were since the start, and their sum.
@@ -88,26 +103,15 @@ impl Reading {
     pub(crate) fn add(&mut self, other: &Reading) {
         self.sum = self.sum.wrapping_add(other.sum);
         self.count = self.count.wrapping_add(other.count);
-        for (number, counts) in &other.rows {
-            for (target, count) in self.row(usize::from(*number)).iter_mut().zip(counts.iter()) {
-                *target = target.wrapping_add(*count);
-            }
-        }
+        other.buckets.iter().for_each(|(index, count)| self.bucket(*index, *count));
     }
 
     /// What was recorded after `earlier` was read.
     pub(crate) fn since(&self, earlier: &Reading) -> Distribution {
-        let mut buckets = Vec::new();
-        for (number, counts) in &self.rows {
-            let before = earlier.rows.iter().find(|(row, _)| row == number).map(|(_, counts)| counts);
-            for (position, count) in counts.iter().enumerate() {
-                let count = count.wrapping_sub(before.map_or(0, |counts| counts[position]));
-                if count > 0 {
-                    buckets.push(((usize::from(*number) * ROW + position) as u16, count));
-                }
-            }
-        }
-        Distribution { sum: self.sum.wrapping_sub(earlier.sum), buckets }
+        let mut later = Reading { buckets: self.buckets.clone(), ..Reading::default() };
+        earlier.buckets.iter().for_each(|(index, count)| later.bucket(*index, 0u32.wrapping_sub(*count)));
+        later.buckets.retain(|(_, count)| *count > 0);
+        Distribution { sum: self.sum.wrapping_sub(earlier.sum), buckets: later.buckets }
     }
 }
 
@@ -235,7 +239,8 @@ mod tests {
         assert_eq!(bucket_of(128), 128);
         assert_eq!(bucket_of(129), 128);
         assert_eq!(bucket_of(256), 192);
-        assert_eq!(bucket_of(u64::MAX), ROWS * ROW - 1);
+        // Rows 0 and 1 are the exact numbers; then one per power of two from 2^7 to 2^63.
+        assert_eq!(bucket_of(u64::MAX), (2 + 57) * ROW - 1);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl History {
             let Some((part, name)) = split(&key) else { continue };
             let target = match totals.get_mut(part) {
                 Some(target) => target,
-                None => totals.entry(part.to_owned()).or_default(),
+                None => totals.entry(part.into()).or_default(),
             };
             match name {
                 REQUESTS => target.requests = entry.counted(),
@@ -150,7 +150,7 @@ impl History {
     }
 
     pub fn get(&self, part: &[&str]) -> Option<Series<'_>> {
-        let part = self.parts.get(&part.join("\0"))?;
+        let part = self.parts.get(part.join("\0").as_str())?;
         Some(Series { history: self, part })
     }
 }

@@ -19,6 +19,7 @@
 //! [`Snapshot::to_prometheus`], [`Snapshot::to_openmetrics`] and [`Snapshot::to_influxdb`]) and time:
 //! [`Registry::tick`] is called by the control thread, which also spawns [`statsd::send_for_ever`].
 
+mod entry;
 pub mod export;
 mod exposition;
 mod handle;

@@ -4,13 +4,15 @@
 //! Life of a series: resolved → counted → its handles dropped (a counter's value is folded into the
 //! series, a gauge disappears) → [`Registry::prune`]d with its subtree.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::entry::{Entry, Source};
 use crate::handle::{Counter, Gauge, SharedCounter, Stat};
 use crate::histogram::{Reading, Recorder, Summary};
 use crate::snapshot::{Snapshot, Value};
@@ -46,27 +48,33 @@ pub struct Registry {
 struct Inner {
     limits: Limits,
     shards: Mutex<Vec<Arc<Series>>>,
-    children: Mutex<BTreeMap<Key, HashSet<String>>>,
+    children: Mutex<BTreeMap<Key, Children>>,
     /// Names that were resolved as [`OVERFLOW`].
     overflowed: AtomicU64,
     windows: Mutex<Windows>,
 }
 
 /// Elements joined by NUL, which no element contains: sorts and prunes by prefix.
-pub(crate) type Key = String;
+pub(crate) type Key = Box<str>;
 pub(crate) const SEPARATOR: char = '\0';
 
 type Series = Mutex<BTreeMap<Key, Entry>>;
 
+/// The children that a scope has, by the hashes of their elements, sorted: so many scopes have so few that
+/// nothing larger pays. That two of one scope share a hash is as good as impossible, and would cost a place.
 #[derive(Default)]
-pub(crate) struct Entry {
-    counters: Vec<Arc<AtomicU64>>,
-    /// What dropped counter handles had counted; `None` until a counter was resolved.
-    counted: Option<u64>,
-    gauges: Vec<Arc<AtomicU64>>,
-    closures: Vec<Arc<dyn Fn() -> f64 + Send + Sync>>,
-    stats: Vec<Arc<Recorder>>,
-    recorded: Option<Reading>,
+struct Children(Vec<u64>);
+
+impl Children {
+    fn find(&self, element: &str) -> Result<usize, usize> {
+        self.0.binary_search(&hash(element))
+    }
+}
+
+/// Of this process: a stranger who chooses names must not choose hashes.
+fn hash(element: &str) -> u64 {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    KEYS.hash_one(element)
 }
 
 #[derive(Default)]
@@ -128,17 +136,14 @@ impl Registry {
     /// A counter with several writers, for parts that are not hot.
     pub fn shared_counter(&self, path: &[&str]) -> SharedCounter {
         let cell = Arc::<AtomicU64>::default();
-        self.common().resolve(path, |entry| {
-            entry.counted.get_or_insert(0);
-            entry.counters.push(Arc::clone(&cell));
-        });
+        self.common().resolve(path, Source::Counter(Arc::clone(&cell)));
         SharedCounter::new(cell)
     }
 
     /// A gauge that is computed when it is read; it stays until it is pruned. The closure must not use
     /// the registry.
     pub fn gauge_with(&self, path: &[&str], read: impl Fn() -> f64 + Send + Sync + 'static) {
-        self.common().resolve(path, |entry| entry.closures.push(Arc::new(read)));
+        self.common().resolve(path, Source::Closure(Arc::new(read)));
     }
 
     /// Removes the subtree unless a handle in it is still alive in any thread: whoever drops the last
@@ -162,8 +167,9 @@ impl Registry {
         remove(&mut children, &key, |_| true);
         if let Some((parent, child)) = key.rsplit_once(SEPARATOR)
             && let Some(siblings) = children.get_mut(parent)
+            && let Ok(place) = siblings.find(child)
         {
-            siblings.remove(child);
+            siblings.0.remove(place);
         }
         true
     }
@@ -181,7 +187,8 @@ impl Registry {
     /// Ends the window now.
     pub fn end_window(&self) {
         for (key, entry) in self.merged(|_, entry| entry.is_histogram()) {
-            let Some(reading) = entry.reading() else { continue };
+            // Without a window it is shown whole, which is nothing either.
+            let Some(reading) = entry.reading().filter(|reading| !reading.is_empty()) else { continue };
             let mut windows = locked(&self.inner.windows);
             let window = windows.states.entry(key).or_default();
             window.last = Some(reading.since(&window.at_start).summary());
@@ -216,7 +223,7 @@ impl Registry {
                     None => reading.since(&Reading::default()).summary(),
                 };
                 values.insert(key, Value::Stat(summary));
-            } else if let Some(count) = entry.counted {
+            } else if let Some(count) = entry.counted() {
                 values.insert(key, Value::Counter(count));
             } else if entry.has_gauges() {
                 values.insert(key, Value::Gauge(entry.level()));
@@ -241,10 +248,10 @@ impl Registry {
     pub(crate) fn merged(&self, wanted: impl Fn(&str, &Entry) -> bool) -> BTreeMap<Key, Entry> {
         let mut merged = BTreeMap::<Key, Entry>::new();
         for shard in locked(&self.inner.shards).clone() {
-            let mut next = Some(Bound::Unbounded);
+            let mut next = Some(Bound::<Key>::Unbounded);
             while let Some(from) = next.take() {
                 let mut series = locked(&shard);
-                let from = from.as_ref().map(Key::as_str);
+                let from = from.as_ref().map(|key| &**key);
                 for (looked, (key, entry)) in series.range_mut::<str, _>((from, Bound::Unbounded)).enumerate() {
                     if looked == AT_ONCE {
                         next = Some(Bound::Included(key.clone()));
@@ -278,12 +285,18 @@ impl Registry {
         let mut children = locked(&self.inner.children);
         let (mut key, mut overflows) = (String::new(), false);
         for (depth, element) in path.iter().enumerate() {
-            let siblings = children.entry(key.clone()).or_default();
-            let full = siblings.len() >= self.inner.limits.children && !siblings.contains(*element);
-            overflows |= full;
-            let element = if full { OVERFLOW } else { *element };
-            if !full {
-                siblings.insert(element.to_owned());
+            if !children.contains_key(&*key) {
+                children.insert(key.as_str().into(), Children::default());
+            }
+            let Some(siblings) = children.get_mut(&*key) else { continue };
+            let mut element = *element;
+            if let Err(place) = siblings.find(element) {
+                if siblings.0.len() < self.inner.limits.children {
+                    siblings.0.insert(place, hash(element));
+                } else {
+                    overflows = true;
+                    element = OVERFLOW;
+                }
             }
             if depth > 0 {
                 key.push(SEPARATOR);
@@ -293,7 +306,7 @@ impl Registry {
         if overflows {
             self.inner.overflowed.fetch_add(1, Ordering::Relaxed);
         }
-        key
+        key.into_boxed_str()
     }
 }
 
@@ -304,112 +317,42 @@ impl Shard {
 
     pub fn counter(&self, path: &[&str]) -> Counter {
         let cell = Arc::<AtomicU64>::default();
-        self.resolve(path, |entry| {
-            entry.counted.get_or_insert(0);
-            entry.counters.push(Arc::clone(&cell));
-        });
+        self.resolve(path, Source::Counter(Arc::clone(&cell)));
         Counter::new(cell)
     }
 
     pub fn gauge(&self, path: &[&str]) -> Gauge {
         let bits = Arc::<AtomicU64>::default();
-        self.resolve(path, |entry| entry.gauges.push(Arc::clone(&bits)));
+        self.resolve(path, Source::Gauge(Arc::clone(&bits)));
         Gauge::new(bits)
     }
 
     pub fn stat(&self, path: &[&str]) -> Stat {
         let recorder = Arc::<Recorder>::default();
-        self.resolve(path, |entry| {
-            entry.recorded.get_or_insert_default();
-            entry.stats.push(Arc::clone(&recorder));
-        });
+        self.resolve(path, Source::Stat(Arc::clone(&recorder)));
         Stat::new(recorder)
     }
 
-    fn resolve(&self, path: &[&str], add: impl FnOnce(&mut Entry)) {
+    fn resolve(&self, path: &[&str], source: Source) {
         let key = self.registry.bounded(path);
         let mut series = locked(&self.series);
         let entry = series.entry(key).or_default();
         // So that a name that is resolved and dropped over and over does not pile up cells.
         entry.fold_dropped();
-        add(entry);
-    }
-}
-
-impl Entry {
-    fn is_held(&mut self) -> bool {
-        self.fold_dropped();
-        !self.counters.is_empty() || !self.gauges.is_empty() || !self.stats.is_empty()
-    }
-
-    /// A cell that only we still point to belongs to a dropped handle.
-    fn fold_dropped(&mut self) {
-        let Entry { counters, counted, gauges, stats, recorded, .. } = self;
-        counters.retain_mut(|cell| match Arc::get_mut(cell) {
-            Some(cell) => {
-                *counted.get_or_insert(0) += *cell.get_mut();
-                false
-            }
-            None => true,
-        });
-        gauges.retain_mut(|bits| Arc::get_mut(bits).is_none());
-        stats.retain_mut(|recorder| match Arc::get_mut(recorder) {
-            Some(recorder) => {
-                recorder.read_into(recorded.get_or_insert_default());
-                false
-            }
-            None => true,
-        });
-    }
-
-    fn absorb(&mut self, other: &Entry) {
-        if let Some(counted) = other.counted {
-            let live = other.counters.iter().map(|cell| cell.load(Ordering::Relaxed)).sum::<u64>();
-            *self.counted.get_or_insert(0) += counted + live;
-        }
-        self.gauges.extend(other.gauges.iter().cloned());
-        self.closures.extend(other.closures.iter().cloned());
-        self.stats.extend(other.stats.iter().cloned());
-        if let Some(recorded) = &other.recorded {
-            self.recorded.get_or_insert_default().add(recorded);
-        }
-    }
-
-    /// What was counted in all, if it is a counter.
-    pub(crate) fn counted(&self) -> Option<u64> {
-        self.counted
-    }
-
-    fn is_histogram(&self) -> bool {
-        self.recorded.is_some()
-    }
-
-    /// All that was ever recorded, if it is a histogram.
-    pub(crate) fn reading(&self) -> Option<Reading> {
-        let mut reading = self.recorded.clone()?;
-        self.stats.iter().for_each(|recorder| recorder.read_into(&mut reading));
-        Some(reading)
-    }
-
-    fn has_gauges(&self) -> bool {
-        !self.gauges.is_empty() || !self.closures.is_empty()
-    }
-
-    fn level(&self) -> f64 {
-        let set = self.gauges.iter().map(|bits| f64::from_bits(bits.load(Ordering::Relaxed))).sum::<f64>();
-        set + self.closures.iter().map(|read| read()).sum::<f64>()
+        entry.add(source);
     }
 }
 
 fn key_of<'a>(elements: impl Iterator<Item = &'a str>) -> Key {
-    elements.collect::<Vec<_>>().join("\0")
+    elements.collect::<Vec<_>>().join("\0").into_boxed_str()
 }
 
 /// Whether `path` is `prefix` or below it.
 /// Removes what of a subtree `may_go`, without a look at the rest: a subtree's keys stand together, because
 /// nothing sorts before the separator.
 fn remove<T>(map: &mut BTreeMap<Key, T>, key: &str, mut may_go: impl FnMut(&mut T) -> bool) {
-    let subtree = map.range_mut(key.to_owned()..).take_while(|(path, _)| under(path, key));
+    let subtree =
+        map.range_mut::<str, _>((Bound::Included(key), Bound::Unbounded)).take_while(|(path, _)| under(path, key));
     let going = subtree.filter_map(|(path, value)| may_go(value).then(|| path.clone())).collect::<Vec<_>>();
     for path in going {
         map.remove(&path);

@@ -1,6 +1,7 @@
 //! All values of one moment, and the flat and nested JSON of `/admin/metrics.json`.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde_json::{Map, Number, Value as Json};
 
@@ -27,7 +28,7 @@ impl Snapshot {
     }
 
     pub fn get(&self, path: &[&str]) -> Option<Value> {
-        self.values.get(&path.join("\0")).copied()
+        self.values.get(path.join("\0").as_str()).copied()
     }
 
     /// 0 if there is no such counter.
@@ -54,11 +55,11 @@ impl Snapshot {
 
     /// What a histogram recorded since the start, where [`Snapshot::stat`] tells of a window.
     pub fn total(&self, path: &[&str]) -> Option<Total> {
-        self.totals.get(&path.join("\0")).copied()
+        self.totals.get(path.join("\0").as_str()).copied()
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, Value)> + '_ {
-        self.values.iter().map(|(key, value)| (key.as_str(), *value))
+        self.values.iter().map(|(key, value)| (&**key, *value))
     }
 
     /// Each path as its elements.
@@ -71,7 +72,7 @@ impl Snapshot {
         let prefix = format!("{}\0", prefix.join("\0"));
         let mut children = self
             .values
-            .range(prefix.clone()..)
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(&prefix))
             .filter_map(|(key, _)| key[prefix.len()..].split(SEPARATOR).next())
             .map(str::to_owned)
@@ -130,8 +131,8 @@ impl Snapshot {
 /// With keys relative to the prefix.
 fn below<V: Copy>(map: &BTreeMap<Key, V>, prefix: &str) -> BTreeMap<Key, V> {
     let relative = |(key, value): (&Key, &V)| match key.strip_prefix(prefix)? {
-        "" => Some((Key::new(), *value)),
-        rest => rest.strip_prefix(SEPARATOR).map(|rest| (rest.to_owned(), *value)),
+        "" => Some((Key::default(), *value)),
+        rest => rest.strip_prefix(SEPARATOR).map(|rest| (rest.into(), *value)),
     };
     map.iter().filter_map(relative).collect()
 }

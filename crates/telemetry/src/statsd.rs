@@ -80,7 +80,7 @@ impl Encoder {
                     if gained > 0 {
                         datagrams.push(&format!("{}:{gained}|c", self.name(key)));
                     }
-                    self.counters.insert(key.to_owned(), count);
+                    self.counters.insert(key.into(), count);
                 }
                 Value::Gauge(level) if level.is_finite() => {
                     let name = self.name(key);
