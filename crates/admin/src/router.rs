@@ -77,6 +77,14 @@ pub struct Router {
     pub servers: Vec<Figures>,
     pub services: Vec<Figures>,
     pub clients: Vec<Client>,
+    /// Of all, where only the busiest are listed.
+    #[serde(rename = "serviceCount")]
+    pub service_count: usize,
+    #[serde(rename = "clientCount")]
+    pub client_count: usize,
+    /// Clients that have no endpoint now.
+    #[serde(rename = "withoutEndpoints")]
+    pub without_endpoints: u64,
 }
 
 /// What a router binds names with, and how fresh that is.

@@ -70,7 +70,12 @@ struct More {
     sources: Vec<Source>,
     /// What dropped histograms had recorded.
     recorded: Reading,
+    /// So many sources are looked through the next time that one is added.
+    look_at: usize,
 }
+
+/// Below this nothing is gained by waiting.
+const FEW: usize = 8;
 
 impl Entry {
     pub(crate) fn add(&mut self, source: Source) {
@@ -79,6 +84,15 @@ impl Entry {
         match &mut self.source {
             None => self.source = Some(source),
             Some(_) => self.more.get_or_insert_default().sources.push(source),
+        }
+    }
+
+    /// So that a name that is resolved and dropped over and over does not pile up cells. Thousands of names can
+    /// share one entry: they are looked through when they have doubled, not each time.
+    pub(crate) fn make_room(&mut self) {
+        let Some(more) = &self.more else { return self.fold_dropped() };
+        if more.sources.len() >= more.look_at {
+            self.fold_dropped();
         }
     }
 
@@ -106,6 +120,7 @@ impl Entry {
             }
             None => true,
         });
+        more.look_at = (2 * more.sources.len()).max(FEW);
         all.into_iter().for_each(|left| self.keep(left));
     }
 

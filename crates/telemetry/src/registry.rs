@@ -206,6 +206,11 @@ impl Registry {
         self.snapshot_of(|_, _| true)
     }
 
+    /// Of the series whose path, element by element, is wanted.
+    pub fn snapshot_matching(&self, wanted: impl Fn(std::str::Split<'_, char>) -> bool) -> Snapshot {
+        self.snapshot_of(|key, _| wanted(key.split(SEPARATOR)))
+    }
+
     /// Without histograms, for who reads these by themselves.
     pub(crate) fn snapshot_of_levels(&self) -> Snapshot {
         self.snapshot_of(|_, entry| !entry.is_histogram())
@@ -337,8 +342,7 @@ impl Shard {
         let key = self.registry.bounded(path);
         let mut series = locked(&self.series);
         let entry = series.entry(key).or_default();
-        // So that a name that is resolved and dropped over and over does not pile up cells.
-        entry.fold_dropped();
+        entry.make_room();
         entry.add(source);
     }
 }

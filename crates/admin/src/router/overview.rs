@@ -56,8 +56,7 @@ impl OverviewPage {
 
     /// The first line: what is broken, or that nothing is.
     fn health(&self) -> Mark {
-        let clients = self.overview.routers.iter().flat_map(|router| &router.clients);
-        let without = clients.filter(|client| client.is_without_endpoints()).count() as u64;
+        let without = self.overview.routers.iter().map(|router| router.without_endpoints).sum::<u64>();
         let requests =
             self.overview.routers.iter().flat_map(|router| &router.servers).filter_map(|server| server.requests);
         if without > 0 {
@@ -164,8 +163,15 @@ impl Router {
 
     /// `4 services, 5 clients`
     fn counts(&self) -> String {
-        let services = format::counted(self.services.len() as u64, "service");
-        format!("{services}, {}", format::counted(self.clients.len() as u64, "client"))
+        let services = format::counted(self.service_count as u64, "service");
+        format!("{services}, {}", format::counted(self.client_count as u64, "client"))
+    }
+
+    /// Where not all services are listed.
+    fn cut(&self) -> Option<String> {
+        let (shown, all) = (self.services.len() as u64, self.service_count as u64);
+        let text = || format!("The {} busiest of {}.", format::int(shown), format::counted(all, "service"));
+        (shown < all).then(text)
     }
 
     fn listens(&self) -> String {
@@ -293,15 +299,6 @@ impl Figures {
 impl Client {
     fn name(&self) -> Name {
         Name { path: self.figures.path(), href: None }
-    }
-
-    /// Known to have none; not one that is still asked for.
-    fn is_without_endpoints(&self) -> bool {
-        match &self.addr {
-            Some(Addr::Bound { endpoints }) => endpoints.is_empty(),
-            Some(Addr::Neg | Addr::Failed { .. }) => true,
-            Some(Addr::Pending) | None => false,
-        }
     }
 
     fn endpoints(&self) -> Vec<&str> {

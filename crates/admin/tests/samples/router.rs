@@ -123,6 +123,8 @@ fn process(routers: &[(&str, usize)], stale: Option<&str>) -> Value {
             "servers": [figures(&format!("127.0.0.1/414{}", n % 10), rate, true)],
             "services": (0..*services).map(|n| figures(&service(n), 230 / (n as u64 + 1), is_chosen)).collect::<Vec<_>>(),
             "clients": clients(*services),
+            "serviceCount": services, "clientCount": clients(*services).as_array().map_or(0, Vec::len),
+            "withoutEndpoints": without_endpoints(&clients(*services)),
         })
     });
     json!({
@@ -137,6 +139,14 @@ fn service(n: usize) -> String {
         1 => "svc/a-service-with-a-very-long-name-that-somebody-gave-it-in-a-hurry-and-never-changed".to_owned(),
         n => format!("svc/service-{n}"),
     }
+}
+
+fn without_endpoints(clients: &Value) -> usize {
+    let is_without = |client: &&Value| match client["addr"]["state"].as_str() {
+        Some("bound") => client["addr"]["endpoints"].as_array().is_some_and(Vec::is_empty),
+        state => matches!(state, Some("neg" | "failed")),
+    };
+    clients.as_array().into_iter().flatten().filter(is_without).count()
 }
 
 fn clients(services: usize) -> Value {

@@ -1,8 +1,11 @@
 //! `/admin/overview.json`: the process and its routers in figures, for pages and for scripts.
 //!
 //! `last` sums up the last minute of the history, `columns` (only of the router that `?router=LABEL`
-//! names) are the ten minutes behind it. What was not measured is `null`, never 0.
+//! names) are the ten minutes behind it. What was not measured is `null`, never 0. With `?limit=N` only the N
+//! busiest services of each router are told, and the clients that they went to; the counts are of all.
 
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ const LAST: Duration = Duration::from_secs(60);
 #[derive(Deserialize)]
 pub(crate) struct OverviewQuery {
     router: Option<String>,
+    limit: Option<usize>,
 }
 
 pub(crate) async fn answer(State(context): State<Shared>, Query(query): Query<OverviewQuery>) -> Response {
@@ -28,7 +32,8 @@ pub(crate) async fn answer(State(context): State<Shared>, Query(query): Query<Ov
         return json_error(StatusCode::NOT_FOUND, &format!("no router is called {label}"));
     }
     let with_columns = |_: &str| if query.router.is_some() { Columns::All } else { Columns::None };
-    let overview = document(&context, query.router.as_deref(), with_columns);
+    let most = query.limit.unwrap_or(usize::MAX);
+    let overview = document(&context, query.router.as_deref(), most, with_columns);
     json_answer(StatusCode::OK, overview.to_string())
 }
 
@@ -40,14 +45,15 @@ pub(crate) enum Columns {
     All,
 }
 
-/// The overview of one router or of all.
-pub(crate) fn document(context: &Context, only: Option<&str>, columns: impl Fn(&str) -> Columns) -> Value {
-    let snapshot = context.sources.registry.snapshot();
+/// The overview of one router or of all, with so many services of each at the most.
+pub(crate) fn document(context: &Context, only: Option<&str>, most: usize, columns: impl Fn(&str) -> Columns) -> Value {
+    // A router with many names has hundred times as many series as are told here.
+    let snapshot = context.sources.registry.snapshot_matching(is_told);
     let history = context.sources.history.lock().unwrap_or_else(PoisonError::into_inner);
     let figures = Figures { snapshot: &snapshot, history: &history };
     let chosen = |router: &&RouterSource| only.is_none_or(|label| label == router.label);
     let routers = context.sources.routers.iter().filter(chosen);
-    let routers = routers.map(|router| figures.router(router, columns(&router.label))).collect::<Vec<_>>();
+    let routers = routers.map(|router| figures.router(router, most, columns(&router.label))).collect::<Vec<_>>();
     json!({ "process": process(context, &snapshot), "routers": routers })
 }
 
@@ -67,35 +73,90 @@ fn process(context: &Context, snapshot: &Snapshot) -> Value {
     })
 }
 
+/// Whether the series of this path is read here.
+fn is_told(mut path: std::str::Split<'_, char>) -> bool {
+    match path.next() {
+        Some("process") => return true,
+        Some("rt") => {}
+        _ => return false,
+    }
+    let (_label, kind, _name) = (path.next(), path.next(), path.next());
+    let mut leaf = path.next();
+    if kind == Some("client") && leaf == Some("service") {
+        let _service = path.next();
+        leaf = path.next();
+    }
+    matches!(kind, Some("server" | "service" | "client"))
+        && matches!(leaf, Some("requests" | "failures" | "pending"))
+        && path.next().is_none()
+}
+
 struct Figures<'a> {
     snapshot: &'a Snapshot,
     history: &'a History,
 }
 
 impl Figures<'_> {
-    fn router(&self, router: &RouterSource, columns: Columns) -> Value {
+    fn router(&self, router: &RouterSource, most: usize, columns: Columns) -> Value {
         let label = router.label.as_str();
-        let parts = |kind: &str| {
+        let part = |kind: &str, name: &str| {
             let with_columns = columns == Columns::All || (columns == Columns::Servers && kind == "server");
-            let names = self.snapshot.children(&["rt", label, kind]);
-            names.iter().map(|name| self.part(&["rt", label, kind, name], with_columns)).collect::<Vec<_>>()
+            self.part(&["rt", label, kind, name], with_columns)
         };
+        let parts = |kind: &str, names: &[String]| names.iter().map(|name| part(kind, name)).collect::<Vec<_>>();
+        let mut services = self.snapshot.children(&["rt", label, "service"]);
+        let service_count = services.len();
+        self.keep_busiest(label, "service", &mut services, most);
+        let is_cut = services.len() < service_count;
+        let told = services.iter().map(String::as_str).collect::<HashSet<_>>();
+
+        let mut clients = self.snapshot.children(&["rt", label, "client"]);
+        let client_count = clients.len();
+        let mut shares = HashMap::new();
+        clients.retain(|name| {
+            let mut services = self.snapshot.children(&["rt", label, "client", name, "service"]);
+            services.retain(|service| !is_cut || told.contains(service.as_str()));
+            let is_wanted = !is_cut || !services.is_empty();
+            shares.insert(name.clone(), services);
+            is_wanted
+        });
+        self.keep_busiest(label, "client", &mut clients, most);
+
         let statuses = router.status.clients();
-        let mut clients = parts("client");
-        for client in &mut clients {
-            let name = client["name"].as_str().unwrap_or_default().to_owned();
-            let services = self.snapshot.children(&["rt", label, "client", &name, "service"]);
-            client["services"] = services.into_iter().map(|service| self.share(label, &name, service)).collect();
-            let status = statuses.iter().find(|status| status.id.trim_start_matches('/') == name);
-            client["addr"] = json!(status.map(addr));
-        }
+        let without = statuses.iter().filter(|status| is_without_endpoints(status)).count();
+        let statuses: HashMap<&str, &ClientStatus> =
+            statuses.iter().map(|status| (status.id.trim_start_matches('/'), status)).collect();
+        let clients = clients.iter().map(|name| {
+            let mut client = part("client", name);
+            let services = shares.remove(name).unwrap_or_default().into_iter();
+            client["services"] = services.map(|service| self.share(label, name, service)).collect();
+            client["addr"] = json!(statuses.get(name.as_str()).map(|status| addr(status)));
+            client
+        });
         json!({
             "label": label,
             "interpreter": interpreter(router),
-            "servers": parts("server"),
-            "services": parts("service"),
-            "clients": clients,
+            "servers": parts("server", &self.snapshot.children(&["rt", label, "server"])),
+            "clients": clients.collect::<Vec<_>>(),
+            "services": parts("service", &services),
+            "serviceCount": service_count,
+            "clientCount": client_count,
+            "withoutEndpoints": without,
         })
+    }
+
+    /// Those with most requests in the newest column, then since the start; in the order of names.
+    fn keep_busiest(&self, label: &str, kind: &str, names: &mut Vec<String>, most: usize) {
+        if names.len() <= most {
+            return;
+        }
+        names.sort_by_cached_key(|name| {
+            let newest = self.history.get(&["rt", label, kind, name]).and_then(|series| series.columns().next_back());
+            let since_start = self.snapshot.counter(&["rt", label, kind, name, "requests"]);
+            Reverse((newest.map_or(0, |column| column.requests), since_start))
+        });
+        names.truncate(most);
+        names.sort();
     }
 
     fn part(&self, path: &[&str; 4], with_columns: bool) -> Value {
@@ -167,5 +228,14 @@ fn addr(client: &ClientStatus) -> Value {
         Known::Ok(Addr::Neg) => json!({ "state": "neg" }),
         Known::Ok(Addr::Failed(why)) | Known::Failed(why) => json!({ "state": "failed", "cause": why.as_ref() }),
         Known::Pending => json!({ "state": "pending" }),
+    }
+}
+
+/// Known to have none; not one that is still asked for.
+fn is_without_endpoints(client: &ClientStatus) -> bool {
+    match &client.addr {
+        Known::Ok(Addr::Bound { endpoints, .. }) => endpoints.is_empty(),
+        Known::Ok(Addr::Neg | Addr::Failed(_)) | Known::Failed(_) => true,
+        Known::Pending => false,
     }
 }

@@ -21,6 +21,8 @@ use super::{Context, RouterSource, Shared, delegator, overview, requests};
 
 /// More are in the endpoint.
 const REQUESTS: usize = 100;
+/// Services of a router on its page; more are in the endpoint.
+const SERVICES: usize = 200;
 /// With more routers than this in one process, only the chosen one has its ten minutes.
 const SPARKS: usize = 40;
 
@@ -73,7 +75,7 @@ async fn overview_page(
         (false, true) => Columns::Servers,
         (false, false) => Columns::None,
     };
-    let overview = seen(overview::document(&context, None, columns));
+    let overview = seen(overview::document(&context, None, SERVICES, columns));
     let requests = seen(requests::recent(&context, &chosen, filter.as_deref(), REQUESTS));
     match overview.and_then(|overview| Ok((overview, requests?))) {
         Ok((overview, requests)) => {
