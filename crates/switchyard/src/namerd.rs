@@ -29,6 +29,7 @@ pub fn run(arguments: Arguments, log: logs::Filter) -> anyhow::Result<Exit> {
     if arguments.validate {
         return Ok(Exit::Ok);
     }
+    crate::runtime::room_for_descriptors();
     let runtime = crate::runtime::control()?;
     let served = runtime.block_on(serve(config, &source, log));
     // Watches of files have no end of their own.

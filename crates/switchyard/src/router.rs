@@ -62,6 +62,7 @@ pub fn run(arguments: Arguments, log: logs::Filter) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let activated = systemd::sockets()?;
+    runtime::room_for_descriptors();
     let control = match plan.config.admin.worker_threads {
         Some(threads) => runtime::control_on(threads)?,
         None => runtime::control()?,

@@ -21,6 +21,20 @@ pub fn small_pages() {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
+/// Descriptors that a process has room for from the start.
+const DESCRIPTORS: u64 = 16_384;
+
+/// Has the kernel make its table of descriptors (8 bytes each) large now. Later, with threads that share it, each
+/// doubling waits for all cores to have let go of the old table: the `accept` or `socket` that needs it stood for
+/// 7 to 15 ms, and with it all requests of that worker. To be called before there are threads.
+pub fn room_for_descriptors() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(DESCRIPTORS);
+    let last = DESCRIPTORS.min(limit).saturating_sub(1);
+    // The copy is closed at once. Where there is none (no standard error, a limit that was lowered meanwhile) the
+    // table grows as it is needed.
+    drop(rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), last as i32));
+}
+
 /// For control work: at most two threads, so that it never crowds the workers out.
 pub fn control() -> anyhow::Result<Runtime> {
     control_on(cores().min(2))
