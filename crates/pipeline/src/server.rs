@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use serving::Bounds;
 use supervise::{Leave, Supervisor};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::cluster::Cluster;
 use crate::config::Reach;
@@ -19,6 +21,9 @@ use crate::deploys::{Deploys, Parts};
 use crate::file::TargetConfig;
 use crate::journal::{Journal, JournalError};
 use crate::{Config, ConfigError, http, read};
+
+/// Pages keep a connection each for their stream of events.
+const BOUNDS: Bounds = Bounds { connections: 1024, head_within: Duration::from_secs(60) };
 
 /// Answers under way, event streams above all, get this long at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -109,10 +114,11 @@ impl Server {
         let routes = http::routes(deploys.clone());
         let stopped = stop.clone();
         let serving = tokio::spawn(async move {
-            let served = axum::serve(listener, routes).with_graceful_shutdown(stopped.cancelled_owned());
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the pipeline server does not serve any more");
-            }
+            let connections = TaskTracker::new();
+            let admit = |stream| std::future::ready(Ok::<TcpStream, _>(stream));
+            serving::serve(listener, BOUNDS, admit, routes, stopped, connections.clone()).await;
+            connections.close();
+            connections.wait().await;
         });
         let runners = deploys.stopping();
         Ok(Server { address, deploys, stop, serving, runners, _lock: lock })
