@@ -59,7 +59,11 @@ pub async fn serve<A, F, S>(
 {
     let places = Arc::new(Semaphore::new(bounds.connections));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = closing.cancelled() => return,
+        };
+        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = closing.cancelled() => return,

@@ -74,3 +74,14 @@ async fn an_answer_under_way_is_finished_at_the_end() {
     rest(idle).await;
     timeout(LIMIT, tracker.wait()).await.expect("all connections end");
 }
+
+#[tokio::test]
+async fn the_port_is_closed_at_the_end_also_when_no_place_is_free() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closing = CancellationToken::new();
+    let admit = |stream| std::future::ready(Ok::<TcpStream, _>(stream));
+    let bounds = Bounds { connections: 0, head_within: LIMIT };
+    let served = tokio::spawn(serve(listener, bounds, admit, Router::new(), closing.clone(), TaskTracker::new()));
+    closing.cancel();
+    timeout(LIMIT, served).await.expect("serving ends").unwrap();
+}
