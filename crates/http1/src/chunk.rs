@@ -4,6 +4,7 @@
 
 use crate::body::{Form, Run};
 use crate::error::BodyError;
+use crate::scan::{is_text, is_token};
 
 /// Digits of a chunk size: more only serve to confuse other parsers.
 const MAX_DIGITS: u8 = 16;
@@ -142,18 +143,4 @@ impl Chunked {
             _ => Ok(()),
         }
     }
-}
-
-/// Bytes of values and extensions: anything but controls, tab excepted.
-fn is_text(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
-}
-
-/// `tchar` of RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
 }

@@ -14,14 +14,23 @@ use crate::limits::Limits;
 pub(crate) type Found<T> = Result<Option<T>, HeadError>;
 
 /// `tchar` (RFC 9110 §5.6.2).
+pub(crate) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
+        || matches!(byte, b'^' | b'_' | b'`' | b'|' | b'~')
+}
+
+/// Bytes of values, reasons and chunk extensions: anything but controls, tab excepted.
+pub(crate) const fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
+}
+
+/// [`is_token`] of each byte: names are looked at byte by byte, on the way of every request.
 static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        let b = byte as u8;
-        table[byte] = b.is_ascii_alphanumeric()
-            || matches!(b, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
-            || matches!(b, b'^' | b'_' | b'`' | b'|' | b'~');
+        table[byte] = is_token(byte as u8);
         byte += 1;
     }
     table
@@ -192,7 +201,7 @@ fn text_end(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 1;
     }
-    position(bytes, at, |byte| byte == b'\t' || !byte.is_ascii_control())
+    position(bytes, at, is_text)
 }
 
 #[cfg(test)]
