@@ -62,14 +62,7 @@ type Series = Mutex<BTreeMap<Key, Entry>>;
 
 /// The children that a scope has, by the hashes of their elements, sorted: so many scopes have so few that
 /// nothing larger pays. That two of one scope share a hash is as good as impossible, and would cost a place.
-#[derive(Default)]
-struct Children(Vec<u64>);
-
-impl Children {
-    fn find(&self, element: &str) -> Result<usize, usize> {
-        self.0.binary_search(&hash(element))
-    }
-}
+type Children = Vec<u64>;
 
 /// Of this process: a stranger who chooses names must not choose hashes.
 fn hash(element: &str) -> u64 {
@@ -167,9 +160,9 @@ impl Registry {
         remove(&mut children, &key, |_| true);
         if let Some((parent, child)) = key.rsplit_once(SEPARATOR)
             && let Some(siblings) = children.get_mut(parent)
-            && let Ok(place) = siblings.find(child)
+            && let Ok(place) = siblings.binary_search(&hash(child))
         {
-            siblings.0.remove(place);
+            siblings.remove(place);
         }
         true
     }
@@ -294,10 +287,10 @@ impl Registry {
                 children.insert(key.as_str().into(), Children::default());
             }
             let Some(siblings) = children.get_mut(&*key) else { continue };
-            let mut element = *element;
-            if let Err(place) = siblings.find(element) {
-                if siblings.0.len() < self.inner.limits.children {
-                    siblings.0.insert(place, hash(element));
+            let (mut element, hash) = (*element, hash(element));
+            if let Err(place) = siblings.binary_search(&hash) {
+                if siblings.len() < self.inner.limits.children {
+                    siblings.insert(place, hash);
                 } else {
                     overflows = true;
                     element = OVERFLOW;
