@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,24 +11,31 @@ use axum::routing::get;
 use serving::{Bounds, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-async fn start(bounds: Bounds) -> (SocketAddr, CancellationToken, TaskTracker) {
+/// Told when somebody has asked for `/slow`.
+type Asked = Arc<Notify>;
+
+async fn start(bounds: Bounds) -> (SocketAddr, CancellationToken, TaskTracker, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (closing, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let slow = get(|| async {
+    let asked = Asked::default();
+    let told = asked.clone();
+    let slow = get(|| async move {
+        told.notify_one();
         tokio::time::sleep(Duration::from_millis(300)).await;
         "slow"
     });
     let router = Router::new().route("/", get(|| async { "here" })).route("/slow", slow);
     let admit = |stream| std::future::ready(Ok::<TcpStream, _>(stream));
     tracker.spawn(serve(listener, bounds, admit, router, closing.clone(), tracker.clone()));
-    (address, closing, tracker)
+    (address, closing, tracker, asked)
 }
 
 async fn connect(address: SocketAddr, text: &str) -> TcpStream {
@@ -61,13 +69,13 @@ async fn who_says_nothing_does_not_keep_others_out() {
 
 #[tokio::test]
 async fn an_answer_under_way_is_finished_at_the_end() {
-    let (address, closing, tracker) = start(Bounds { connections: 4, head_within: LIMIT }).await;
+    let (address, closing, tracker, asked) = start(Bounds { connections: 4, head_within: LIMIT }).await;
     let mut idle = connect(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
     let slow = connect(address, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    timeout(LIMIT, asked.notified()).await.expect("the request is under way");
     closing.cancel();
     tracker.close();
     assert!(rest(slow).await.ends_with("slow"));
