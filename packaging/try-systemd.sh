@@ -13,7 +13,7 @@ init=
 end() {
     [ -z "$init" ] || kill -9 "$init" 2>/dev/null || true
     sleep 0.5
-    [ -n "${ROOT_DIR:-}" ] || rm -rf --one-file-system "$root"
+    [ -n "${ROOT_DIR:-}" ] || rm -rf --one-file-system "$root" "$root.log" "$root.boot.log"
 }
 trap end EXIT
 [ -e "$root/lib/systemd/systemd" ] || {
