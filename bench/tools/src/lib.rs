@@ -41,15 +41,35 @@ pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// As many open files as the system allows.
+/// What ten thousand names with their idle connections may need, in each of the processes.
+const OPEN_FILES: u64 = 500_000;
+
+/// As many open files as the system allows, also for the processes that are started from here: beyond the hard
+/// limit where this process may raise it (as root).
 ///
 /// # Errors
 /// The system refuses.
 pub fn raise_file_limit() -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let more = Some(OPEN_FILES.max(now.maximum.unwrap_or(u64::MAX)));
+    if now.maximum.is_none() || setrlimit(Resource::Nofile, Rlimit { current: more, maximum: more }).is_err() {
+        let all = Rlimit { current: now.maximum, maximum: now.maximum };
+        setrlimit(Resource::Nofile, all).context("cannot raise the limit of open files")?;
+    }
+    Ok(())
+}
+
+/// Three quarters of what was allowed, for the processes that are started from here on: they need fewer than one that
+/// serves them all.
+///
+/// # Errors
+/// The system refuses.
+pub fn lower_file_limit() -> anyhow::Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
+    limit.current = limit.current.map(|files| files - files / 4);
+    setrlimit(Resource::Nofile, limit).context("cannot lower the limit of open files")
 }
 
 /// Argument number `n`, called `name`.

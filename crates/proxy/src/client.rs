@@ -465,6 +465,12 @@ impl Client {
         self.budget.borrow_mut().withdraw(now)
     }
 
+    /// Closes so many idle connections, or about: how many it were.
+    pub(crate) fn close_idle(&self, most: usize) -> usize {
+        let idle = self.cluster.borrow().idle.clone();
+        idle.close_some(most)
+    }
+
     /// Every now and then: closes what died or idles too long, and sets the gauges.
     pub(crate) fn maintain(self: &Rc<Client>, now: u64) {
         self.refresh(now);

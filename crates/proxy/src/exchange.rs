@@ -530,8 +530,16 @@ impl<'a> Exchange<'a> {
             _ => (left, false),
         };
         let name = &self.request.name.service.name;
-        match tokio::time::timeout(left, endpoint.connect(&client.metrics, client.secured.as_ref(), began, fresh)).await
-        {
+        let connecting = async {
+            let secured = client.secured.as_ref();
+            match endpoint.connect(&client.metrics, secured, began, fresh).await {
+                Err(NoConnection::Exhausted(_)) if self.connection.server.router.relieve(began) => {
+                    endpoint.connect(&client.metrics, secured, began, fresh).await
+                }
+                connected => connected,
+            }
+        };
+        match tokio::time::timeout(left, connecting).await {
             Ok(Ok(upstream)) => Ok(upstream),
             Ok(Err(NoConnection::Io(error))) => {
                 let nanos = worker.now().saturating_sub(began);

@@ -93,6 +93,17 @@ impl Idle {
         }
     }
 
+    /// Closes some of what is idle, `most` endpoints' at most; how many connections that were.
+    pub(crate) fn close_some(&self, most: usize) -> usize {
+        let before = self.connections();
+        for _ in 0..most {
+            let Some(endpoint) = self.endpoints.borrow_mut().pop() else { break };
+            endpoint.is_listed.set(false);
+            endpoint.rest();
+        }
+        before.saturating_sub(self.connections())
+    }
+
     /// The client is gone.
     pub(crate) fn close(&self) {
         for endpoint in self.endpoints.take() {

@@ -22,6 +22,8 @@ const LEAST_RESERVE: usize = 64;
 pub(crate) struct Room {
     open: AtomicUsize,
     full: usize,
+    /// How often descriptors ran out for a connection to an endpoint.
+    shortages: AtomicUsize,
 }
 
 /// A client's place, given back when dropped.
@@ -38,7 +40,7 @@ impl Room {
 
     fn new(files: usize) -> Arc<Room> {
         let reserve = (files / RESERVE).max(LEAST_RESERVE).min(files / 2);
-        Arc::new(Room { open: AtomicUsize::new(0), full: (files - reserve).max(1) })
+        Arc::new(Room { open: AtomicUsize::new(0), full: (files - reserve).max(1), shortages: AtomicUsize::new(0) })
     }
 
     pub(crate) fn take(self: &Arc<Room>) -> Taken {
@@ -57,6 +59,15 @@ impl Room {
 
     pub(crate) fn is_full(&self) -> bool {
         self.open() >= self.full
+    }
+
+    /// There was no descriptor for a connection to an endpoint: each worker closes some that are idle.
+    pub(crate) fn is_short(&self) {
+        self.shortages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn shortages(&self) -> usize {
+        self.shortages.load(Ordering::Relaxed)
     }
 
     /// Fifteen sixteenths: from here on who is idle is sent away.

@@ -6,7 +6,7 @@
 //! On a hit nothing is parsed and nothing is allocated. A tree that changed is compiled by the first
 //! request that comes after it, so that every request uses the newest one.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -34,6 +34,8 @@ use crate::stream::{self, Secured};
 use crate::trees::Trees;
 use crate::worker::Worker;
 
+mod relief;
+
 /// Names, services or clients between two looks at the clock when house is kept.
 const PART: usize = 256;
 /// Clients that are maintained between two.
@@ -56,6 +58,8 @@ pub(crate) struct Router {
     trees: RefCell<Trees>,
     services: RefCell<HashMap<String, Weak<Service>>>,
     clients: RefCell<Cache<Path, Client>>,
+    /// Where the next look for idle connections begins.
+    relieved: Cell<usize>,
     /// The base dtab as answers for names that are not bound show it.
     shown_dtab: OnceCell<Box<str>>,
     /// Held, so that it is shown.
@@ -130,6 +134,7 @@ impl Router {
             trees: RefCell::default(),
             services: RefCell::default(),
             clients: RefCell::default(),
+            relieved: Cell::new(0),
             shown_dtab: OnceCell::new(),
             scope,
         })

@@ -147,10 +147,17 @@ async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceive
 
 /// Wakes what is due.
 async fn tick(worker: Rc<Worker>, routers: Rc<RefCell<Vec<Rc<Router>>>>) {
+    let mut shortages = worker.room.shortages();
     loop {
         tokio::time::sleep(if worker.has_deadlines() { TICK } else { IDLE_TICK }).await;
         worker.expire();
         worker.set_tight(worker.room.is_tight());
+        if worker.room.shortages() != shortages {
+            shortages = worker.room.shortages();
+            for router in &*routers.borrow() {
+                router.close_idle(worker.coarse_now());
+            }
+        }
         routers.borrow().iter().filter_map(|router| router.log.as_ref()).for_each(Lines::flush);
     }
 }

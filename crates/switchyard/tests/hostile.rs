@@ -134,9 +134,9 @@ fn unharmed(what: &str, report: &Report) {
     assert!(report.requests > 50, "{what}: {}", report.requests);
 }
 
-/// An endpoint that runs `serve` for each connection on a thread of its own.
+/// An endpoint, on all addresses of 127.0.0.0/8, that runs `serve` for each connection on a thread of its own.
 fn endpoint(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let serve = Arc::new(serve);
     std::thread::spawn(move || {
@@ -309,6 +309,29 @@ fn a_flood_of_connections_takes_nothing_from_others() {
     unharmed("flood", &load.stop());
     let complaints = router.process.text().lines().filter(|line| line.contains("accept")).count();
     assert!(complaints < 10, "{complaints} lines in the log");
+}
+
+#[test]
+fn more_endpoints_than_open_files_fail_no_request() {
+    let (files, endpoints) = (150, 1000);
+    let port = good();
+    let router = Router::start(&[("web", &[port])], files);
+    let address = |number: usize| format!("127.1.{}.{} {port}\n", number / 250, number % 250);
+    let web = router.directory.path().join("disco/web");
+    std::fs::write(&web, (0..endpoints).map(address).collect::<String>()).unwrap();
+    let load = router.load(ok);
+    let (mut most, mut stream) = (0, BufReader::new(router.connect()));
+    for number in 0..2 * endpoints {
+        stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 200"), "request {number}: {line}");
+        read_answer(&mut stream);
+        most = most.max(router.files());
+    }
+    eprintln!("{endpoints} endpoints: at most {most} of {files} files open");
+    assert!(most > files / 2, "it kept connections as long as there was room: {most}");
+    unharmed("more endpoints than open files", &load.stop());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use bench_tools::{argument, raise_file_limit};
+use bench_tools::{argument, lower_file_limit, raise_file_limit};
 
 /// Requests of one measurement of CPU.
 const REQUESTS: usize = 20_000;
@@ -71,6 +71,8 @@ fn main() -> anyhow::Result<()> {
             .spawn()
             .context("the backend stands beside this program")?,
     );
+    // The large router is to give up idle connections before the backend is out of descriptors.
+    lower_file_limit()?;
     let mut facts = Facts::default();
     let part = std::env::args().nth(2);
     let wants = |name: &str| part.as_deref().is_none_or(|part| part == name);
