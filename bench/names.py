@@ -6,17 +6,18 @@ are read and the page is shown.
     cargo build --release -p switchyard && cargo build --release --manifest-path bench/tools/Cargo.toml
     bench/names.py target/release/switchyard 10000
 
-One worker, `io.l5d.fs`, one endpoint for each name. The stream asks every 2 ms over one connection, from this
-process, whose own pauses count: compare with the line `nothing`.
+One worker, `io.l5d.fs`, one endpoint for each name. The stream is `bench/tools`' probe, a request each millisecond
+over one connection. Where this may (root), the worker, the backend and the probe get a real-time priority, so that
+what is slow is the worker and not a neighbour on the machine; compare with the lines `nothing`.
 """
 import http.client
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -80,7 +81,7 @@ routers:
     command = [program, "router", "--workers", "1", "--handover", "off", f"{directory}/linkerd.yaml"]
     router = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        measure(router.pid, count, names)
+        measure(router.pid, backend.pid, count, names)
     finally:
         router.terminate()
         router.wait()
@@ -101,24 +102,45 @@ def cpu(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(pid, count, names):
-    client, steady = Client(), Client()
+def worker(pid):
+    """The thread of the only worker."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as file:
+            if file.read().strip() == "worker-0":
+                return int(task)
+    sys.exit("the router has no worker-0")
+
+
+def prefer(threads):
+    """Gives them a real-time priority, if this may."""
+    try:
+        for thread in threads:
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(10))
+    except OSError as error:
+        print(f"no real-time priority ({error}): the machine's other work counts")
+
+
+def measure(pid, backend, count, names):
+    client = Client()
     client.ask("n00000")
     time.sleep(3)
-    took, ended = [], threading.Event()
+    command = [f"{HERE}/tools/target/release/probe", f"127.0.0.1:{SERVER}", "n00000", "1000"]
+    probe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    prefer([worker(pid), backend, probe.pid])
 
-    def stream():
-        while not ended.is_set():
-            took.append(steady.ask("n00000")[1])
-            time.sleep(0.002)
+    def took():
+        probe.stdin.write("\n")
+        probe.stdin.flush()
+        return json.loads(probe.stdout.readline() or sys.exit("the probe ended"))
 
     def phase(name, work):
-        first, busy, begun = len(took), cpu(pid), time.monotonic()
+        took()
+        busy, begun = cpu(pid), time.monotonic()
         work()
         passed = time.monotonic() - begun
-        times = sorted(took[first:])
-        print(f"{name:<28} {passed:6.1f} s  CPU {cpu(pid) - busy:6.2f} s  stream: p50 {times[len(times) // 2] * 1e3:6.2f}"
-              f"  p99 {times[len(times) * 99 // 100] * 1e3:6.1f}  max {times[-1] * 1e3:6.1f} ms", flush=True)
+        of = took()
+        print(f"{name:<28} {passed:6.1f} s  CPU {cpu(pid) - busy:6.2f} s  stream of {of['requests']:6}: p50 {of['p50']:5}"
+              f"  p99 {of['p99']:5}  p99.9 {of['p999']:6}  max {of['max']:6} us, {of['over_1ms']} over 1 ms", flush=True)
 
     def all_names():
         for number in range(count):
@@ -142,8 +164,6 @@ def measure(pid, count, names):
         connection.request("GET", path)
         print(f"  {path}: {len(connection.getresponse().read()) // 1024} KiB")
 
-    thread = threading.Thread(target=stream)
-    thread.start()
     try:
         phase("nothing", lambda: time.sleep(5))
         before = memory(pid)
@@ -159,8 +179,7 @@ def measure(pid, count, names):
         phase("prometheus", lambda: read("/admin/metrics/prometheus"))
         phase("the page", lambda: read("/"))
     finally:
-        ended.set()
-        thread.join()
+        probe.terminate()
 
 
 if __name__ == "__main__":

@@ -212,7 +212,13 @@ pub async fn keep_history(registry: Registry, history: Arc<Mutex<History>>) {
     let mut ticks = tokio::time::interval(SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = registry.crowded() => {
+                registry.settle();
+                continue;
+            }
+        }
         let now = started.elapsed();
         registry.tick(now);
         let mut history = history.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -45,9 +45,9 @@ impl Scope {
         self.shard.stat(&self.full(name))
     }
 
-    /// Forgets everything below, once no worker holds a cell of it.
+    /// Has everything below forgotten, if no worker holds a cell of it.
     pub(crate) fn prune(&self) {
-        self.shard.registry().prune(&self.full(&[]));
+        self.shard.prune(&self.full(&[]));
     }
 }
 

@@ -12,6 +12,7 @@ mod exit;
 mod helloworld;
 mod invocation;
 mod logs;
+mod memory;
 mod namerd;
 mod output;
 mod pipeline;

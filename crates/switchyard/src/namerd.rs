@@ -70,6 +70,7 @@ async fn serve(config: Config, source: &Source, log: logs::Filter) -> anyhow::Re
     let systemd = Systemd::of_this_process();
     systemd.ready("Serving");
     crate::runtime::release_text_after_start();
+    crate::memory::give_back_from_here();
     let grace = tokio::select! {
         signal = ending.wanted() => {
             info!("{signal}: closing");

@@ -103,8 +103,9 @@ impl History {
     /// forgotten.
     pub fn sample(&mut self, registry: &Registry, now: Duration) {
         let mut totals = BTreeMap::<Key, Totals>::new();
-        for (key, entry) in registry.merged(|key, _| split(key).is_some()) {
-            let Some((part, name)) = split(&key) else { continue };
+        let is_told = |name: &str| matches!(name, REQUESTS | FAILURES | LATENCY);
+        for (key, entry) in registry.merged(is_part, |_, name, _| is_told(name)) {
+            let Some((part, name)) = key.rsplit_once(SEPARATOR) else { continue };
             let target = match totals.get_mut(part) {
                 Some(target) => target,
                 None => totals.entry(part.into()).or_default(),
@@ -159,17 +160,12 @@ const REQUESTS: &str = "requests";
 const FAILURES: &str = "failures";
 const LATENCY: &str = "request_latency_ms";
 
-/// A series that is of interest: its part, and its name in it.
-fn split(key: &str) -> Option<(&str, &str)> {
-    let (part, name) = key.rsplit_once(SEPARATOR)?;
-    if !matches!(name, REQUESTS | FAILURES | LATENCY) {
-        return None;
-    }
-    let mut elements = part.split(SEPARATOR);
-    let is_part = elements.next() == Some("rt")
+/// Whether this is what a part of a router is called.
+fn is_part(path: &str) -> bool {
+    let mut elements = path.split(SEPARATOR);
+    elements.next() == Some("rt")
         && elements.next().is_some()
         && matches!(elements.next(), Some("server" | "service" | "client"))
         && elements.next().is_some()
-        && elements.next().is_none();
-    is_part.then_some((part, name))
+        && elements.next().is_none()
 }

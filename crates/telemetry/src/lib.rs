@@ -22,6 +22,7 @@
 mod entry;
 pub mod export;
 mod exposition;
+mod group;
 mod handle;
 mod help;
 mod histogram;

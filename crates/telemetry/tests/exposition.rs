@@ -1,5 +1,6 @@
 //! The shapes of the original's metrics endpoints, from `observed/linkerd-metrics.md` of the reference.
 
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use telemetry::{History, Limits, OVERFLOW, Registry, metrics_json};
@@ -218,4 +219,46 @@ fn a_registry_is_read_in_parts_and_whole() {
         let columns: Vec<_> = columns.map(|column| (column.end.as_secs(), column.requests)).collect();
         assert_eq!(columns, [(10, u64::from(number == 777)), (15, 0)], "{number}");
     }
+}
+
+#[test]
+fn paths_of_one_element_and_paths_that_go_on_are_pruned_alone() {
+    let registry = Registry::default();
+    let shard = registry.shard();
+    let kept = [shard.counter(&["a"]), shard.counter(&["a", "bc"]), shard.counter(&["ab"])];
+    drop([shard.counter(&["a", "b"]), shard.counter(&["a", "b", "c"]), shard.counter(&["x"])]);
+    assert!(!registry.prune(&["a"]), "it has handles");
+    assert!(registry.prune(&["a", "b"]) && registry.prune(&["x"]) && registry.prune(&["nobody", "knows"]));
+    let snapshot = registry.snapshot();
+    let paths = snapshot.iter().map(|(path, _)| path.join("/")).collect::<Vec<_>>();
+    assert_eq!(paths, ["a", "a/bc", "ab"], "in the order of paths");
+    drop(kept);
+    assert!(registry.prune(&[]));
+    assert_eq!(registry.snapshot().iter().count(), 0);
+}
+
+#[test]
+fn a_worker_neither_waits_for_a_reader_nor_loses_what_it_registers_meanwhile() {
+    let registry = Registry::new(Limits { children: 1_000_000, ..Limits::default() });
+    let shard = registry.shard();
+    let (first, reader) = (shard.counter(&["first"]), registry.clone());
+    let ((began, reading), (done, wait)) = (channel(), channel());
+    // Asked while the registry is held, until the worker is done.
+    let read = std::thread::spawn(move || {
+        let slow = |_: std::str::Split<'_, char>| began.send(()).and(Ok(wait.recv().is_ok())).unwrap_or(false);
+        reader.snapshot_matching(slow).iter().count()
+    });
+    reading.recv().expect("it reads");
+    let counters = (0..100).map(|n| shard.counter(&["n", &n.to_string(), "requests"])).collect::<Vec<_>>();
+    counters.iter().for_each(telemetry::Counter::inc);
+    shard.prune(&["n", "7"]);
+    done.send(()).expect("it waits");
+    assert_eq!(read.join().expect("read"), 1, "what there was when it began");
+    let seven = ["n", "7", "requests"];
+    assert_eq!(registry.snapshot().counter(&seven), 1, "it was held when the pruning had its turn");
+    drop(counters);
+    shard.prune(&["n", "8"]);
+    let snapshot = registry.snapshot();
+    assert_eq!((snapshot.counter(&seven), snapshot.children(&["n"]).len()), (1, 99), "nobody held 8");
+    drop(first);
 }

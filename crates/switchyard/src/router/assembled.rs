@@ -289,6 +289,7 @@ impl Assembled {
         }
         self.tell_systemd();
         crate::runtime::release_text_after_start();
+        crate::memory::give_back_from_here();
         Ok(())
     }
 
