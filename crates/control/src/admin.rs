@@ -100,8 +100,11 @@ async fn check(State(context): State<Shared>, request: Request, next: Next) -> R
     // Before the routes: a document may name any path.
     let wanted = |prometheus: &&Prometheus| prometheus.path == request.uri().path();
     if let Some(prometheus) = context.config.prometheus.iter().find(wanted) {
-        let text = context.control.inner.metrics.registry.snapshot().to_prometheus(&prometheus.prefix);
-        return ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response();
+        let snapshot = context.control.inner.metrics.registry.snapshot();
+        let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let accept = accept.filter(|_| prometheus.openmetrics);
+        let (kind, text) = telemetry::scraped(&snapshot, &prometheus.prefix, accept);
+        return ([(header::CONTENT_TYPE, kind), (header::VARY, "Accept")], text).into_response();
     }
     if context.config.influxdb && request.uri().path() == INFLUXDB {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());

@@ -47,11 +47,14 @@ pub struct Config {
 pub struct Prometheus {
     pub path: String,
     pub prefix: String,
+    /// No key: whether who prefers OpenMetrics gets it. The original's telemeter tells the original's text to all.
+    #[serde(skip)]
+    pub openmetrics: bool,
 }
 
 impl Default for Prometheus {
     fn default() -> Prometheus {
-        Prometheus { path: "/admin/metrics/prometheus".to_owned(), prefix: String::new() }
+        Prometheus { path: "/admin/metrics/prometheus".to_owned(), prefix: String::new(), openmetrics: false }
     }
 }
 
@@ -141,7 +144,7 @@ impl Config {
         let influxdb = telemetry.contains(&Telemeter::Influxdb);
         let mut prometheus: Vec<_> = telemetry.into_iter().filter_map(Telemeter::prometheus).collect();
         if prometheus.is_empty() {
-            prometheus.push(Prometheus::default());
+            prometheus.push(Prometheus { openmetrics: true, ..Prometheus::default() });
         }
         Ok(Config {
             admin,

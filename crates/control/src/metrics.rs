@@ -30,8 +30,11 @@ impl Metrics {
         }
     }
 
-    /// How the watches of clusters do.
+    /// How the watches of clusters do, where the document has any.
     pub(crate) fn watch_clusters(&self, clusters: &discovery::Clusters) {
+        if !clusters.are_used() {
+            return;
+        }
         for (name, read) in discovery::TOTALS {
             let clusters = clusters.clone();
             self.registry.gauge_with(&["kubernetes", name], move || read(&clusters.totals()));

@@ -367,7 +367,7 @@ fn the_admin_server_tells_what_there_is() {
         ("/config.json", 200, "io.l5d.inMemory"),
         ("/admin/metrics.json", 200, "dtabstore"),
         ("/admin/metrics.json?tree=1&pretty=1", 200, "\"dtabstore\": {"),
-        ("/admin/metrics/prometheus", 200, "dtabstore:writes"),
+        ("/admin/metrics/prometheus", 200, "# TYPE dtabstore:writes counter\ndtabstore:writes 0\n"),
         ("/admin/metrics/influxdb", 200, "dtabstore,host=127.0.0.1:"),
         ("/admin/index.txt", 200, "/admin/metrics/influxdb\n"),
         ("/storage/dtabs.json", 200, "\"dtab\":\"/svc=>/#/io.l5d.fs\""),
@@ -391,6 +391,10 @@ fn the_admin_server_tells_what_there_is() {
             answer.text()
         );
     }
+    let accept = [("Accept", "application/openmetrics-text;version=1.0.0")];
+    let scraped = testkit::http::get(&format!("{}/admin/metrics/prometheus", namerd.admin), &accept);
+    assert_eq!(scraped.header("content-type"), Some(telemetry::OPENMETRICS_TYPE), "{}", scraped.text());
+    assert!(scraped.text().contains("dtabstore:writes_total 0\n"), "{}", scraped.text());
     let write = testkit::http::request("PUT", &format!("{}/api/1/dtabs/n", namerd.admin), &[TEXT], Some(b"")).unwrap();
     assert_eq!(write.status, 405, "writes belong to the API's own port");
 }

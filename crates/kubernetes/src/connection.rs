@@ -125,6 +125,11 @@ impl Clusters {
         self.inner.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Whether anybody asked for a cluster: without one there is nothing to tell of.
+    pub fn are_used(&self) -> bool {
+        !lock(&self.inner.clusters).is_empty()
+    }
+
     /// The cluster that these keys stand for; equal keys get the same one. Does not connect yet.
     ///
     /// # Errors

@@ -86,6 +86,8 @@ pub struct RouterSource {
     pub label: String,
     /// `io.l5d.namerd.http`
     pub interpreter_kind: String,
+    /// The base dtab, under which every request is bound; what a request brings is added.
+    pub dtab: names::Dtab,
     pub interpreter: Arc<dyn Interpreter>,
     pub status: Arc<dyn Status>,
 }

@@ -145,6 +145,7 @@ async fn serve(change: impl FnOnce(&mut Sources)) -> Server {
         label: "out".into(),
         interpreter_kind: "io.l5d.namerd.http".into(),
         interpreter: Arc::new(OneStep),
+        dtab: Dtab::read("/base => /host").expect("a dtab"),
         status: Arc::new(Fixed),
     };
     let mut sources = Sources {
@@ -235,10 +236,13 @@ async fn metrics_are_shown_in_both_shapes() {
         json!({ "svc/world": { "requests": { "counter": 8 } } })
     );
     let (status, body) = server.get("/admin/metrics.json?q=no").await;
-    assert_eq!((status, body.as_str()), (404, r#"{"error":"No such subtree: no"}"#));
-    let expected = "rt:service:requests{rt=\"out\", service=\"svc/world\"} 8\n";
-    assert_eq!(server.get("/admin/metrics/prometheus").await, (200, expected.into()));
+    assert_eq!((status, body.as_str()), (404, r#"{"error": "No such subtree: no"}"#));
+    assert_eq!(server.get("/admin/metrics/prometheus").await, (200, ORIGINAL.into()));
 }
+
+const ORIGINAL: &str = "# HELP rt:service:requests Requests that ended or are under way.\n\
+    # TYPE rt:service:requests counter\n\
+    rt:service:requests{rt=\"out\", service=\"svc/world\"} 8\n";
 
 #[tokio::test]
 async fn prometheus_gets_openmetrics_where_it_asks_and_the_originals_telemeter_tells_the_originals() {
@@ -258,7 +262,7 @@ async fn prometheus_gets_openmetrics_where_it_asks_and_the_originals_telemeter_t
     let configured = proxy::admin::Prometheus { openmetrics: false, ..Default::default() };
     let (kind, text) = scrape(&serve(|sources| sources.prometheus.push(configured)).await).await;
     assert_eq!(kind, "text/plain; version=0.0.4");
-    assert_eq!(text, "rt:service:requests{rt=\"out\", service=\"svc/world\"} 8\n");
+    assert_eq!(text, ORIGINAL);
 }
 
 #[tokio::test]
@@ -292,7 +296,12 @@ async fn delegations_and_their_errors_are_the_originals() {
     assert!(server.get("/delegator.json?path=/x&dtab=oops").await.1.starts_with("Invalid dtab: "));
     let posted = r#"{"namespace":"out","dtab":"/foo=>/bar","path":"/foo"}"#;
     assert_eq!(server.post("/delegator.json", "application/json", posted).await, (200, delegated.to_owned()));
-    assert_eq!(server.post("/delegator.json", "text/plain", posted).await.0, 415);
+    for kind in ["application/json; charset=utf-8", "Application/JSON;charset=utf-8"] {
+        assert_eq!(server.post("/delegator.json", kind, posted).await, (200, delegated.to_owned()), "{kind}");
+    }
+    for kind in ["text/plain", "application/jsonp", "text/json", ""] {
+        assert_eq!(server.post("/delegator.json", kind, posted).await.0, 415, "{kind}");
+    }
     let bad_path = server.post("/delegator.json", "application/json", r#"{"dtab":"","path":"x"}"#).await;
     assert_eq!(bad_path, (400, "Invalid path: '/' expected but 'x' found at '[x]'".into()));
     let malformed = server.post("/delegator.json", "application/json", "{").await;
@@ -465,6 +474,10 @@ async fn pages_show_what_the_endpoints_answer() {
     page("/requests/99", 404).await;
     let explained = page("/delegator?path=/foo&dtab=/foo%3D%3E/bar", 200).await;
     assert!(explained.contains("goes nowhere") && explained.contains("override"), "{explained}");
+    let under_base = page("/delegator?path=/base/a&dtab=/foo%3D%3E/bar", 200).await;
+    for shown in ["/host/a", "data-entry=\"1\"", "dtab=%2Fbase%3D%3E%2Fhost%3B%2Ffoo%3D%3E%2Fbar"] {
+        assert!(under_base.contains(shown), "{shown} in\n{under_base}");
+    }
     assert!(page("/delegator?path=/broken", 200).await.contains("it broke"));
     assert!(page("/delegator?path=x", 200).await.contains("x is not a path"));
     page("/delegator", 200).await;

@@ -1,7 +1,10 @@
-//! `/admin/metrics.json` as a function of the query: status and body, for any HTTP server to send.
+//! `/admin/metrics.json` as a function of the query, `/admin/metrics/prometheus` as one of `Accept`, for any HTTP
+//! server to send.
 
 use serde_json::{Value as Json, json};
 
+use crate::openmetrics::{OPENMETRICS_TYPE, accepts_openmetrics};
+use crate::prometheus::PROMETHEUS_TYPE;
 use crate::snapshot::Snapshot;
 
 /// What to answer; the content type is `application/json`.
@@ -32,15 +35,35 @@ pub fn metrics_json<'a>(snapshot: &Snapshot, parameters: impl IntoIterator<Item 
             match snapshot.subtree(&elements) {
                 Some(subtree) => subtree,
                 None => {
-                    let body = json!({ "error": format!("No such subtree: {query}") }).to_string();
+                    // With the original's blank.
+                    let body = format!("{{\"error\": {}}}", json!(format!("No such subtree: {query}")));
                     return Answer { status: 404, body };
                 }
             }
         }
     };
-    let values = Json::Object(if tree { chosen.to_tree() } else { chosen.to_flat() });
-    let body = if pretty { format!("{values:#}") } else { values.to_string() };
+    let mut values = Json::Object(if tree { chosen.to_tree() } else { chosen.to_flat() });
+    let body = if pretty {
+        values.sort_all_objects();
+        format!("{values:#}")
+    } else {
+        values.to_string()
+    };
     Answer { status: 200, body }
+}
+
+/// Content type and text for a scraper: Prometheus' text, or OpenMetrics for who prefers that by one of its `Accept`
+/// headers. `prefix` is put before every name.
+pub fn scraped<'a>(
+    snapshot: &Snapshot,
+    prefix: &str,
+    mut accept: impl Iterator<Item = &'a str>,
+) -> (&'static str, String) {
+    if accept.any(accepts_openmetrics) {
+        (OPENMETRICS_TYPE, snapshot.to_openmetrics(prefix))
+    } else {
+        (PROMETHEUS_TYPE, snapshot.to_prometheus(prefix))
+    }
 }
 
 fn is_on(value: &str) -> bool {

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Not here: HTTP endpoints (whoever serves an admin port mounts [`metrics_json`],
-//! [`Snapshot::to_prometheus`], [`Snapshot::to_openmetrics`] and [`Snapshot::to_influxdb`]) and time:
+//! [`scraped`] and [`Snapshot::to_influxdb`]) and time:
 //! [`Registry::tick`] is called by the control thread, which also spawns [`statsd::send_for_ever`].
 
 mod entry;
@@ -37,11 +37,12 @@ mod snapshot;
 pub mod spans;
 pub mod statsd;
 
-pub use exposition::{Answer, metrics_json};
+pub use exposition::{Answer, metrics_json, scraped};
 pub use handle::{Counter, Gauge, SharedCounter, Stat};
 pub use histogram::{Distribution, RELATIVE_ERROR, Summary, Total};
 pub use history::{Column, History, Series};
 pub use openmetrics::{OPENMETRICS_TYPE, accepts_openmetrics};
 pub use process::register_process;
+pub use prometheus::PROMETHEUS_TYPE;
 pub use registry::{Limits, OVERFLOW, Registry, Shard};
 pub use snapshot::{Snapshot, Value};

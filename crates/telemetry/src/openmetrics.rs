@@ -1,5 +1,5 @@
-//! OpenMetrics 1.0: the same series as [`Snapshot::to_prometheus`], with types, help and the `_total` of
-//! counters, for whoever asks for `application/openmetrics-text`.
+//! OpenMetrics 1.0: the same series as [`Snapshot::to_prometheus`], with summaries and the `_total` of counters,
+//! for whoever asks for `application/openmetrics-text`.
 //!
 //! ```text
 //!  # TYPE rt:server:requests counter
@@ -159,7 +159,7 @@ fn family_name(prefix: &str, scoped: &Scoped<'_>, kind: Kind) -> String {
     name
 }
 
-fn quantiles(summary: &Summary) -> impl Iterator<Item = (&'static str, u64)> {
+pub(crate) fn quantiles(summary: &Summary) -> impl Iterator<Item = (&'static str, u64)> {
     let all = [
         ("0", summary.min),
         ("0.5", summary.p50),
@@ -179,7 +179,8 @@ fn labels(labels: &[(&'static str, String)]) -> String {
     shown.collect::<Vec<_>>().join(",")
 }
 
-fn number(value: f64) -> String {
+/// As both text formats write it.
+pub(crate) fn number(value: f64) -> String {
     match value {
         f64::INFINITY => "+Inf".to_owned(),
         f64::NEG_INFINITY => "-Inf".to_owned(),

@@ -24,21 +24,33 @@ fn observed() -> Registry {
 }
 
 #[test]
-fn prometheus_text_is_the_originals() {
+fn prometheus_text_is_the_originals_below_help_and_type() {
     let shown = observed().snapshot().to_prometheus("");
-    let expected = r##"rt:bindcache:path:misses{rt="out"} 3
+    let expected = r##"# HELP rt:bindcache:path:misses Names that had to be bound.
+# TYPE rt:bindcache:path:misses counter
+rt:bindcache:path:misses{rt="out"} 3
+# HELP rt:client:exceptions Exceptions, by class.
+# TYPE rt:client:exceptions counter
 rt:client:exceptions{rt="out", client="#/io.l5d.fs/web", exception="com.twitter.X"} 2
+# HELP rt:client:loadbalancer:size Endpoints.
+# TYPE rt:client:loadbalancer:size gauge
 rt:client:loadbalancer:size{rt="out", client="#/io.l5d.fs/web"} 1.0
+# HELP rt:client:service:requests Requests that ended or are under way.
+# TYPE rt:client:service:requests counter
 rt:client:service:requests{rt="out", client="#/io.l5d.fs/web", service="svc/web"} 8
+# HELP rt:client:service_creation:failures:com_twitter_X rt/*/client/*/service_creation/failures/com.twitter.X of /admin/metrics.json.
+# TYPE rt:client:service_creation:failures:com_twitter_X counter
 rt:client:service_creation:failures:com_twitter_X{rt="out", client="#/io.l5d.fs/web"} 5
+# HELP rt:server:requests Requests that ended or are under way.
+# TYPE rt:server:requests counter
 rt:server:requests{rt="out", server="127.0.0.1/4140"} 10
+# HELP rt:service:failures Requests that failed.
+# TYPE rt:service:failures counter
 rt:service:failures{rt="out", service="svc/down"} 1
 rt:service:failures{rt="out", service="svc/down", exception="restartable"} 1
 rt:service:failures{rt="out", service="svc/down", exception="restartable:com.twitter.X"} 1
-rt:service:retries:total{rt="out", service="svc/down"} 0
-rt:service:request_latency_ms_count{rt="out", service="svc/web"} 8
-rt:service:request_latency_ms_sum{rt="out", service="svc/web"} 170
-rt:service:request_latency_ms_avg{rt="out", service="svc/web"} 21.25
+# HELP rt:service:request_latency_ms Milliseconds from a request's head to the end of its answer: quantiles of the last minute.
+# TYPE rt:service:request_latency_ms gauge
 rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0"} 1
 rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.5"} 2
 rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.9"} 30
@@ -47,6 +59,18 @@ rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.99"} 108
 rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.999"} 108
 rt:service:request_latency_ms{rt="out", service="svc/web", quantile="0.9999"} 108
 rt:service:request_latency_ms{rt="out", service="svc/web", quantile="1"} 108
+# HELP rt:service:request_latency_ms_avg Milliseconds from a request's head to the end of its answer: average of the last minute.
+# TYPE rt:service:request_latency_ms_avg gauge
+rt:service:request_latency_ms_avg{rt="out", service="svc/web"} 21.25
+# HELP rt:service:request_latency_ms_count Milliseconds from a request's head to the end of its answer: number of values in the last minute.
+# TYPE rt:service:request_latency_ms_count gauge
+rt:service:request_latency_ms_count{rt="out", service="svc/web"} 8
+# HELP rt:service:request_latency_ms_sum Milliseconds from a request's head to the end of its answer: sum of the values of the last minute.
+# TYPE rt:service:request_latency_ms_sum gauge
+rt:service:request_latency_ms_sum{rt="out", service="svc/web"} 170
+# HELP rt:service:retries:total Requests that were tried again after an answer that the classifier calls retryable.
+# TYPE rt:service:retries:total counter
+rt:service:retries:total{rt="out", service="svc/down"} 0
 "##;
     assert_eq!(shown, expected);
 }
@@ -55,7 +79,11 @@ rt:service:request_latency_ms{rt="out", service="svc/web", quantile="1"} 108
 fn labels_are_escaped_as_the_original_does_and_a_prefix_starts_every_name() {
     let registry = Registry::default();
     registry.shard().counter(&["rt", "o\"u\\t\n", "a-b"]).inc();
-    assert_eq!(registry.snapshot().to_prometheus("linkerd_"), "linkerd_rt:a_b{rt=\"o\\\\u\\\\t\\\\\"} 1\n");
+    let text = registry.snapshot().to_prometheus("linkerd_");
+    let expected = "# HELP linkerd_rt:a_b rt/*/a-b of /admin/metrics.json.\n\
+        # TYPE linkerd_rt:a_b counter\n\
+        linkerd_rt:a_b{rt=\"o\\\\u\\\\t\\\\\"} 1\n";
+    assert_eq!(text, expected);
 }
 
 #[test]
@@ -84,7 +112,7 @@ fn flat_and_nested_json_are_the_originals() {
     let sub = metrics_json(&snapshot, [("q", "a/level"), ("tree", "1"), ("pretty", "1")]);
     assert_eq!(sub.body, "{\n  \"gauge\": 2.0\n}");
     let missing = metrics_json(&snapshot, [("q", "no/such")]);
-    assert_eq!((missing.status, missing.body.as_str()), (404, r#"{"error":"No such subtree: no/such"}"#));
+    assert_eq!((missing.status, missing.body.as_str()), (404, r#"{"error": "No such subtree: no/such"}"#));
 }
 
 #[test]

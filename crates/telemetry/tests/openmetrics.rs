@@ -1,12 +1,11 @@
 //! OpenMetrics text as a strict reader takes it (OpenMetrics 1.0): families whole and named once, samples that
 //! belong to their family, no series twice, texts escaped, counters that only grow, one `# EOF` at the end.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use telemetry::Registry;
-
-/// Series with their values, of counters only.
-type Counters = BTreeMap<String, u64>;
+use common::{Counters, is_label, is_name, labels, unescaped};
 
 /// A reader that takes nothing that the standard does not allow.
 fn read(text: &str) -> Result<Counters, String> {
@@ -72,115 +71,9 @@ fn read(text: &str) -> Result<Counters, String> {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    is_label(&name.replace(':', "_"))
-}
-
-fn is_label(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && chars.all(|char| char.is_ascii_alphanumeric() || char == '_')
-}
-
-/// `{a="b",c="d"} 3` or ` 3`
-fn labels(text: &str) -> Option<(BTreeMap<String, String>, &str)> {
-    let Some(mut rest) = text.strip_prefix('{') else { return Some((BTreeMap::new(), text.strip_prefix(' ')?)) };
-    let mut labels = BTreeMap::new();
-    loop {
-        let (name, value) = rest.split_once("=\"")?;
-        let mut is_escaped = false;
-        let end = value.find(|char| {
-            let ends = char == '"' && !is_escaped;
-            is_escaped = char == '\\' && !is_escaped;
-            ends
-        })?;
-        if labels.insert(name.to_owned(), unescaped(&value[..end])?).is_some() {
-            return None;
-        }
-        rest = &value[end + 1..];
-        match rest.strip_prefix(',') {
-            Some(more) => rest = more,
-            None => return Some((labels, rest.strip_prefix("} ")?)),
-        }
-    }
-}
-
-/// `None`: an escape that there is not.
-fn unescaped(text: &str) -> Option<String> {
-    let (mut plain, mut chars) = (String::new(), text.chars());
-    while let Some(char) = chars.next() {
-        plain.push(match char {
-            '\\' => match chars.next()? {
-                'n' => '\n',
-                same @ ('\\' | '"') => same,
-                _ => return None,
-            },
-            '"' | '\n' => return None,
-            other => other,
-        });
-    }
-    Some(plain)
-}
-
-/// Paths that are alike, share names, or hold what no name can.
-const PATHS: &[&[&str]] = &[
-    &["requests"],
-    &["requests", "total"],
-    &["requests_total"],
-    &["9lives"],
-    &["a", "b"],
-    &["a/b"],
-    &["a:b"],
-    &["a", "count"],
-    &["a", "sum"],
-    &["a", "avg"],
-    &["took"],
-    &["took", "count"],
-    &["took_sum"],
-    &["rt", "out\"\\\n", "server", "127.0.0.1/4140", "requests"],
-    &["rt", "out", "server", "127.0.0.1/4140", "failures"],
-    &["rt", "out", "server", "127.0.0.1/4140", "failures", "x.y"],
-    &["rt", "out", "server", "127.0.0.1/4140", "failures", "x.y", "z"],
-    &["rt", "out", "server", "127.0.0.1/4140", "exn", "x"],
-    &["rt", "out", "client", "#/io.l5d.fs/w\u{e9}b", "service", "svc/web", "requests"],
-    &["rt", "out", "client", "#/a", "service_creation", "failures", "x.y"],
-    &["rt", "out", "client", "#/a", "service_creation", "failures", "x_y"],
-    &["rt", "out", "service", "svc/a", "retries", "total"],
-    &["rt", "out", "service", "svc/a", "retries"],
-    &["rt"],
-    &["rt", "out"],
-    &["rt", "out", "service"],
-    &["quantile"],
-    &[""],
-    &["\u{1f980}"],
-];
-
 #[test]
 fn whatever_paths_there_are_a_strict_reader_takes_the_text() {
-    let mut random = fastrand::Rng::with_seed(3);
-    for round in 0..300 {
-        let registry = Registry::default();
-        let shard = registry.shard();
-        let mut counters = Vec::new();
-        for path in PATHS {
-            match random.u8(0..4) {
-                0 => counters.push(shard.counter(path)),
-                1 => shard.gauge(path).set([0.0, -1.5, 3e300, f64::INFINITY][random.usize(0..4)]),
-                2 => shard.stat(path).record(random.u64(0..5000)),
-                _ => {}
-            }
-        }
-        counters.iter().for_each(|counter| counter.add(random.u64(0..5)));
-        let first = registry.snapshot().to_openmetrics("");
-        let before = read(&first).unwrap_or_else(|error| panic!("round {round}: {error}\n{first}"));
-        counters.iter().for_each(|counter| counter.add(random.u64(0..5)));
-        let second = registry.snapshot().to_openmetrics("");
-        let after = read(&second).unwrap_or_else(|error| panic!("round {round}: {error}\n{second}"));
-        assert_eq!(before.len(), after.len());
-        for (series, count) in before {
-            assert!(after.get(&series).is_some_and(|later| *later >= count), "{series} fell: {count}\n{second}");
-        }
-    }
+    common::check(|snapshot| snapshot.to_openmetrics(""), read);
 }
 
 #[test]

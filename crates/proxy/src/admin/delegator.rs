@@ -60,7 +60,7 @@ fn from_query(query: &[(String, String)]) -> Result<Asked, Refused> {
 }
 
 fn from_body(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> {
-    if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != "application/json") {
+    if !is_json(headers) {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, String::new()));
     }
     let malformed = |_| bad(format!("Malformed delegation request: {}", String::from_utf8_lossy(body)));
@@ -68,6 +68,12 @@ fn from_body(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> {
     let dtab = read_dtab(&posted.dtab)?;
     let path = Path::read(&posted.path).map_err(|error| bad(format!("Invalid path: {error}")))?;
     Ok(Asked { namespace: posted.namespace, dtab, path })
+}
+
+/// `application/json`, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn read_dtab(text: &str) -> Result<Dtab, Refused> {

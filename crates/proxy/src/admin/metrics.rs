@@ -36,13 +36,8 @@ impl Default for Prometheus {
 }
 
 pub(crate) fn prometheus(registry: &telemetry::Registry, of: &Prometheus, headers: &HeaderMap) -> Response {
-    let snapshot = registry.snapshot();
-    let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let (kind, text) = if of.openmetrics && accept.any(telemetry::accepts_openmetrics) {
-        (telemetry::OPENMETRICS_TYPE, snapshot.to_openmetrics(&of.prefix))
-    } else {
-        ("text/plain; version=0.0.4", snapshot.to_prometheus(&of.prefix))
-    };
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = telemetry::scraped(&registry.snapshot(), &of.prefix, accept.filter(|_| of.openmetrics));
     ([(header::CONTENT_TYPE, kind), (header::VARY, "Accept")], text).into_response()
 }
 

@@ -138,8 +138,8 @@ async fn explain_page(
     };
     let segment = web::segment;
     let mut endpoint = format!("/delegator.json?namespace={}&path={}", segment(&label), segment(&query.path));
-    if !query.dtab.is_empty() {
-        endpoint.push_str(&format!("&dtab={}", segment(&query.dtab)));
+    if let Some((under, _)) = answer.as_ref().filter(|(under, _)| !under.is_empty()) {
+        endpoint.push_str(&format!("&dtab={}", segment(&under.show_exact())));
     }
     let values = context.sources.routers.iter().map(|router| (router.label.clone(), router.label.clone()));
     let asked = Asked {
@@ -148,17 +148,27 @@ async fn explain_page(
         path: query.path,
         dtab: query.dtab,
         choice: Some(Choice { name: "router", label: "Router", values: values.collect(), chosen: label.clone() }),
-        answer,
+        answer: answer.map(|(_, answer)| answer),
     };
     let crumbs = vec![("Routers".to_owned(), "/".to_owned()), (label.clone(), format!("/?router={}", segment(&label)))];
     web::page(StatusCode::OK, &ExplainPage { shell: shell(&context, &headers), crumbs, asked })
 }
 
-async fn explained(router: &RouterSource, path: &str, dtab: &str) -> Result<Explained, String> {
-    let path = Path::read(path).map_err(|error| format!("{path} is not a path: {error}"))?;
-    let dtab = Dtab::read(dtab).map_err(|error| format!("{dtab} is not a dtab: {error}"))?;
-    let tree = delegator::explain(&*router.interpreter, &dtab, &path).await?;
-    Ok(Explained::new(&seen(tree)?, &[], &entries(&dtab)))
+/// As a request that brings `dtab` would be bound, and under which dtab that is.
+async fn explained(router: &RouterSource, path: &str, dtab: &str) -> (Dtab, Result<Explained, String>) {
+    let read = || {
+        let path = Path::read(path).map_err(|error| format!("{path} is not a path: {error}"))?;
+        let own = Dtab::read(dtab).map_err(|error| format!("{dtab} is not a dtab: {error}"))?;
+        Ok((path, own))
+    };
+    let (path, own) = match read() {
+        Ok(read) => read,
+        Err(why) => return (Dtab::empty(), Err(why)),
+    };
+    let under = router.dtab.concat(&own);
+    let tree = delegator::explain(&*router.interpreter, &under, &path).await.and_then(seen);
+    let explained = tree.map(|tree| Explained::new(&tree, &entries(&router.dtab), &entries(&own)));
+    (under, explained)
 }
 
 fn entries(dtab: &Dtab) -> Vec<Entry> {

@@ -142,12 +142,25 @@ impl Problems {
     }
 }
 
+/// Keys of older documents and of the original's manual that its last releases do not know either.
+const GONE: [(&str, &str); 4] = [
+    ("maxChunkKB", "Linkerd 1.6 took it out; leave it out, chunks of any size are passed on as they come"),
+    ("maxRequestKB", "Linkerd 1.7 took it out; leave it out, long bodies are passed on as they come"),
+    ("maxResponseKB", "Linkerd 1.7 took it out; leave it out, long bodies are passed on as they come"),
+    // Of a client; a server's `tls` has it.
+    ("caCertPath", "Linkerd 1.7 knows it for servers only; write `trustCerts: [PATH]`"),
+];
+
 /// serde's message about a key with this value, in the words of documents.
 fn friendly(message: &str, value: &Value) -> String {
     if message == "invalid IP address syntax" {
         return format!("`{}` is no IP address (names are not resolved here)", shown(value));
     }
-    if message.starts_with("unknown field") {
+    if let Some(rest) = message.strip_prefix("unknown field `") {
+        let name = rest.split_once('`').map_or(rest, |(name, _)| name);
+        if let Some((_, instead)) = GONE.iter().find(|(gone, _)| *gone == name) {
+            return format!("unknown key: {instead}");
+        }
         return match message.split_once("`, expected ") {
             Some((_, expected)) => format!("unknown key, expected {expected}"),
             None => "unknown key: there are no others here".to_owned(),

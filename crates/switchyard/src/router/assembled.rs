@@ -103,6 +103,8 @@ pub struct Assembled {
     ears: Ears,
     /// Whether a process that we started is about to take over.
     upgrading: bool,
+    /// Whether the registry tells of clusters.
+    shows_clusters: bool,
 }
 
 /// What stays the same through reloads, and is told by the admin server.
@@ -204,10 +206,6 @@ impl Assembled {
         })?;
         let registry = Registry::default();
         telemetry::register_process(&registry);
-        for (name, read) in discovery::TOTALS {
-            let clusters = surroundings.clusters().clone();
-            registry.gauge_with(&["kubernetes", name], move || read(&clusters.totals()));
-        }
         let history = Arc::new(Mutex::new(History::default()));
         let Config { settings, telemetry, usage, shown, .. } = plan.config;
         let routers = settings.routers.clone();
@@ -249,10 +247,25 @@ impl Assembled {
             waiting: None,
             ears,
             upgrading: false,
+            shows_clusters: false,
         };
+        assembled.show_clusters();
         assembled.admin.swap(assembled.routes(plan.config.admin.security, telemetry, shown));
         assembled.begin(bound, predecessor, path).await?;
         Ok(assembled)
+    }
+
+    /// How the watches of clusters do, once a document has any.
+    pub(super) fn show_clusters(&mut self) {
+        let clusters = self.shared.surroundings.clusters();
+        if self.shows_clusters || !clusters.are_used() {
+            return;
+        }
+        for (name, read) in discovery::TOTALS {
+            let clusters = clusters.clone();
+            self.shared.registry.gauge_with(&["kubernetes", name], move || read(&clusters.totals()));
+        }
+        self.shows_clusters = true;
     }
 
     /// Says that it serves, to everybody who waits for that.
@@ -287,6 +300,8 @@ impl Assembled {
         for server in self.running.servers() {
             info!("serving {} on {}", server.router, server.address);
         }
+        // What scripts wait for.
+        info!("initialized");
         self.tell_systemd();
         crate::runtime::release_text_after_start();
         crate::memory::give_back_from_here();
@@ -309,6 +324,7 @@ impl Assembled {
             Some(RouterSource {
                 label: interpreter.router.clone(),
                 interpreter_kind: interpreter.kind.to_owned(),
+                dtab: interpreter.dtab.clone(),
                 interpreter: interpreter.built.clone(),
                 status: self.running.status(&interpreter.router)?,
             })

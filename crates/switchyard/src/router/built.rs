@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use control::client::{Farewell, Identity};
 use discovery::{ConfigError, NamerConfig, Precedence, Surroundings};
+use names::Dtab;
 use naming::Namers;
 use proxy::config::Problem;
 use serde_json::Value;
@@ -24,6 +25,8 @@ pub struct Interpreter {
     /// The router's label.
     pub router: String,
     pub kind: &'static str,
+    /// The router's base dtab.
+    pub dtab: Dtab,
     pub built: Arc<dyn naming::Interpreter>,
     /// It was there before.
     pub is_kept: bool,
@@ -59,7 +62,8 @@ impl Built {
         };
         let mut interpreters = Vec::new();
         let documents = plan.config.shown["routers"].as_array().cloned().unwrap_or_default();
-        for (number, (config, document)) in plan.interpreters.iter().zip(&documents).enumerate() {
+        let dtabs = plan.config.settings.routers.iter().map(|router| router.dtab.clone());
+        for (number, ((config, document), dtab)) in plan.interpreters.iter().zip(&documents).zip(dtabs).enumerate() {
             let (router, value) = (label(document), document["interpreter"].clone());
             let is_same = |other: &&Interpreter| {
                 let unmoved = same_namers.is_some() || !config.needs_namers();
@@ -76,7 +80,7 @@ impl Built {
                 }
             };
             let is_kept = known.is_some();
-            interpreters.push(Interpreter { router, kind: config.kind(), built, is_kept, value });
+            interpreters.push(Interpreter { router, kind: config.kind(), dtab, built, is_kept, value });
         }
         Ok(Built { configs: plan.namers.clone(), namers, interpreters })
     }

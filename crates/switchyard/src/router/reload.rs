@@ -112,6 +112,7 @@ impl Assembled {
         }
         self.built = built;
         self.document = shown.clone();
+        self.show_clusters();
         self.grace = admin.shutdown_grace;
         if let Some(identifier) = &self.identifier {
             identifier.swap(proxy::admin::identifier(settings.routers));
