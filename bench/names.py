@@ -178,6 +178,11 @@ def measure(pid, backend, count, names):
         phase("metrics.json", lambda: read("/admin/metrics.json"))
         phase("prometheus", lambda: read("/admin/metrics/prometheus"))
         phase("the page", lambda: read("/"))
+        connection = http.client.HTTPConnection("127.0.0.1", ADMIN)
+        connection.request("GET", "/admin/metrics.json?q=worker")
+        figures = json.loads(connection.getresponse().read())
+        of = lambda name: " ".join(f"{what} {figures[f'{name}.{what}']}" for what in ["count", "p50", "p99", "p9990", "max"])
+        print(f"turns of housekeeping in the last minute, us: {of('pause_us')}; on the CPU: {of('pause_cpu_us')}")
     finally:
         probe.terminate()
 

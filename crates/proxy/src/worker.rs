@@ -12,10 +12,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use http1::ResponseHead;
-use telemetry::{Shard, Stat};
+use telemetry::Shard;
 
 use crate::connection::Parser;
 use crate::gather::Hoard;
+use crate::housekeeping::Pauses;
 use crate::record::Sampler;
 use crate::room::Room;
 use crate::spans::Tracing;
@@ -49,8 +50,7 @@ pub(crate) struct Worker {
     pub sampler: Sampler,
     /// `None`: nobody takes spans.
     pub tracing: Option<Tracing>,
-    /// How long work that is no request held the worker up, in microseconds at a time.
-    pub pauses: Stat,
+    pub pauses: Pauses,
     /// For clients, shared by all workers.
     pub room: Arc<Room>,
     pub hoard: Rc<Hoard>,
@@ -99,7 +99,7 @@ impl Worker {
             response: RefCell::default(),
             sampler: Sampler::default(),
             tracing: seat.tracing.clone(),
-            pauses: seat.shard.stat(&["worker", "pause_us"]),
+            pauses: Pauses::new(&seat.shard),
             room: seat.room.clone(),
             hoard: Hoard::new(seat.workers),
             buffer: RefCell::new(vec![0; READ].into_boxed_slice()),

@@ -151,7 +151,9 @@ fn unique(number: usize) -> String {
 /// What requests notice of changes.
 fn changes(router: &Router, facts: &mut Facts, backend_port: u16) -> anyhow::Result<()> {
     let scale = router.scale;
-    facts.add(scale.name, "longest turn of housekeeping so far, us", router.longest_turn()? as f64);
+    for (what, most) in router.longest_turns()? {
+        facts.add(scale.name, &format!("longest turn of housekeeping so far, us {what}"), most);
+    }
     let quiet = router.latencies(Duration::from_secs(3), |_| Ok(()))?;
     facts.latencies(scale.name, "latency, nothing changes", quiet);
     let files = router.directory.join("disco");
@@ -195,7 +197,9 @@ fn changes(router: &Router, facts: &mut Facts, backend_port: u16) -> anyhow::Res
     lags.sort_by(f64::total_cmp);
     facts.latencies(scale.name, "latency, the dtab changes", edited);
     facts.add(scale.name, "a changed dtab file is served after ms, median", at(&lags, 0.5));
-    facts.add(scale.name, "longest turn of housekeeping, us", router.longest_turn()? as f64);
+    for (what, most) in router.longest_turns()? {
+        facts.add(scale.name, &format!("longest turn of housekeeping, us {what}"), most);
+    }
     facts.add(scale.name, "RSS MiB, at the end", router.process.memory()?);
     Ok(())
 }
@@ -466,17 +470,21 @@ impl Router {
         Ok((on_cpu(&task)?, ticks.parse::<f64>()? * 1e4))
     }
 
-    /// `worker/pause_us.max`.
-    fn longest_turn(&self) -> anyhow::Result<u64> {
+    /// The longest turns of housekeeping in the last minute, in all and on the CPU.
+    fn longest_turns(&self) -> anyhow::Result<[(&'static str, f64); 2]> {
         let mut stream = TcpStream::connect(self.admin)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        stream.write_all(b"GET /admin/metrics.json HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")?;
+        let head = "GET /admin/metrics.json?q=worker HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes())?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let at = text.find("worker/pause_us.max").context("worker/pause_us.max")?;
-        let digits = text[at..].split(':').nth(1).context("a number")?.trim_start();
-        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-        Ok(digits[..end].parse()?)
+        let most = |name: &str| {
+            let at = text.find(name).with_context(|| format!("{name} in {text}"))?;
+            let digits = text[at..].split(':').nth(1).context("a number")?.trim_start();
+            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+            anyhow::Ok(digits[..end].parse::<f64>()?)
+        };
+        Ok([("in all", most("pause_us.max")?), ("on the CPU", most("pause_cpu_us.max")?)])
     }
 
     /// Asks one name again and again, and has something changed every tenth of a second meanwhile.
