@@ -16,7 +16,7 @@ use serde_json::Value;
 pub use self::admin::Admin;
 pub(crate) use self::admin::CATEGORIES;
 pub(crate) use interface::bad_section;
-pub use interface::{Interface, Kind, SocketOptions};
+pub use interface::{Interface, Kind};
 pub(crate) use storage::OpenError;
 pub use storage::Storage;
 

@@ -25,7 +25,7 @@ mod spaces;
 mod time;
 
 pub use admin::Levels;
-pub use config::{Admin, Config, Interface, Kind, Prometheus, SocketOptions, Storage};
+pub use config::{Admin, Config, Interface, Kind, Prometheus, Storage};
 pub use control::Control;
 pub use fleet::FORGOTTEN_AFTER;
 pub use server::{Server, StartError};

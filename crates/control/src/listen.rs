@@ -1,67 +1,43 @@
-//! Listening sockets, and what comes in on them before it is served as HTTP/1.1 ([`serving`]).
+//! What may come in on the sockets of the control plane, which [`serving`] keeps.
 
 mod foreign;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use axum::Router;
-use serving::Bounds;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use axum::http::request::Parts;
+use serving::{Body, Bounds, Whole};
 
-use crate::config::SocketOptions;
-
-pub(crate) use foreign::Door;
+pub(crate) use foreign::door;
 pub(crate) use serving::Peer;
 
+/// Of a request's body: the original's limit.
+pub(crate) const LONGEST_BODY: usize = 5 << 20;
+/// Of a dtab: the original's limit leaves room for some 100,000 entries.
+pub(crate) const LONGEST_DTAB: usize = 64 << 20;
+/// As long as that may take on a slow line.
+const DTAB_WITHIN: Duration = Duration::from_secs(120);
+
 /// Heads have longer than clients keep idle connections, so that they do not use one that is being closed.
-const BOUNDS: Bounds = Bounds { connections: 8192, head_within: Duration::from_secs(120) };
-
-/// Binds now, so that an address in use is an error of the start.
-pub(crate) fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(options.reuse_addr)?;
-    socket.set_reuse_port(options.reuse_port)?;
-    if let Some(keep_alive) = options.keep_alive {
-        socket.set_keepalive(keep_alive)?;
+pub(crate) fn bounds() -> Bounds {
+    let bounds = Bounds::default();
+    Bounds {
+        connections: 8192,
+        head_within: Duration::from_secs(120),
+        body: Whole { bytes: LONGEST_BODY, ..bounds.body },
+        body_of,
+        bodies: 8 * LONGEST_DTAB,
+        ..bounds
     }
-    socket.bind(&address.into())?;
-    socket.listen(options.backlog.and_then(|backlog| i32::try_from(backlog).ok()).unwrap_or(1024))?;
-    TcpListener::from_std(socket.into())
 }
 
-/// A bound socket, and how its connections are.
-pub(crate) struct Listener {
-    pub(crate) listener: TcpListener,
-    pub(crate) options: SocketOptions,
-    pub(crate) tls: Option<tls::server::Live>,
-    /// Looks at what comes in, where it may be another protocol than HTTP.
-    pub(crate) door: Option<Door>,
-}
-
-/// Serves until `closing`; connections are tasks of `tracker`.
-pub(crate) async fn serve(
-    Listener { listener, options, tls, door }: Listener,
-    router: Router,
-    closing: CancellationToken,
-    tracker: TaskTracker,
-) {
-    // A TLS port is guarded by its handshake, which knows no other protocol than HTTP/1.1.
-    let door = door.filter(|_| tls.is_none()).map(Arc::new);
-    let admit = move |stream: tokio::net::TcpStream| {
-        if let Err(error) = stream.set_nodelay(options.no_delay) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-        let (door, tls) = (door.clone(), tls.clone());
-        async move {
-            let stream = match &door {
-                Some(door) => door.admit(stream).await?,
-                None => stream,
-            };
-            tls::listen::accept(stream, tls.as_ref()).await
-        }
-    };
-    serving::serve(listener, BOUNDS, admit, router, closing, tracker).await;
+fn body_of(head: &Parts, whole: Whole) -> Body {
+    let path = head.uri.path();
+    if path.starts_with("/api/1/follow/") {
+        // Whoever follows says something every second or so, and is left when it does not.
+        Body::Streamed
+    } else if path.starts_with("/api/1/dtabs/") {
+        Body::Whole(Whole { bytes: LONGEST_DTAB, within: DTAB_WITHIN })
+    } else {
+        Body::Whole(whole)
+    }
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use discovery::{Clusters, ConfigError, Precedence, Surroundings};
+use serving::{Counts, Port, SocketOptions};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -62,7 +63,7 @@ impl Server {
     }
 
     async fn serve(config: Config, control: Control, levels: Option<Arc<dyn Levels>>) -> Result<Server, StartError> {
-        let closing = control.inner.closing.clone();
+        let (closing, registry) = (control.inner.closing.clone(), &control.inner.metrics.registry);
         let tasks = TaskTracker::new();
         let reloader = tls::Reloader::default();
         let mut listeners = Vec::new();
@@ -87,9 +88,12 @@ impl Server {
                     api::resolving_router(control.clone())
                 }
             };
-            let door = listen::Door::of(interface.kind);
-            let listener = listen::Listener { listener, options: interface.socket_options, tls, door };
-            tasks.spawn(listen::serve(listener, router, closing.clone(), tasks.clone()));
+            // A TLS port is guarded by its handshake, which knows no other protocol than HTTP/1.1.
+            let door = if tls.is_none() { listen::door(interface.kind) } else { None };
+            let counts = Counts::under(registry, &["interface", interface.kind.name()]);
+            let (options, bounds) = (interface.socket_options, listen::bounds());
+            let port = Port { options, bounds, tls, door, counts, ..Port::new(listener) };
+            tasks.spawn(port.serve(move || router.clone(), closing.clone(), tasks.clone()));
             tracing::info!("serving {} on {address}", interface.kind.name());
         }
         let (asked, shutdown) = mpsc::channel(1);
@@ -97,8 +101,9 @@ impl Server {
         let grace = config.admin.shutdown_grace();
         let options = config.admin.socket_options.clone();
         let router = admin::router(control.clone(), config, levels, asked)?;
-        let listener = listen::Listener { listener: admin_listener, options, tls: admin_tls, door: None };
-        tasks.spawn(listen::serve(listener, router, closing.clone(), tasks.clone()));
+        let (bounds, counts) = (listen::bounds(), Counts::under(registry, &["admin"]));
+        let port = Port { options, bounds, tls: admin_tls, counts, ..Port::new(admin_listener) };
+        tasks.spawn(port.serve(move || router.clone(), closing.clone(), tasks.clone()));
         tracing::info!("serving admin on {admin}");
         let keep = control.inner.fleet.clone().run(control.inner.store.clone());
         let ends = closing.clone();
@@ -142,12 +147,8 @@ impl Server {
     }
 }
 
-fn bind(
-    key: String,
-    address: SocketAddr,
-    options: &crate::SocketOptions,
-) -> Result<tokio::net::TcpListener, StartError> {
-    listen::bind(address, options).map_err(|source| StartError::Listen { key, address, source })
+fn bind(key: String, address: SocketAddr, options: &SocketOptions) -> Result<tokio::net::TcpListener, StartError> {
+    serving::bind(address, options).map_err(|source| StartError::Listen { key, address, source })
 }
 
 /// Reads a section's files, if there is one.

@@ -14,6 +14,12 @@ pub struct Config {
     pub ip: std::net::IpAddr,
     #[serde(default = "default_port")]
     pub port: u16,
+    /// Of the socket there.
+    #[serde(default)]
+    pub socket_options: serving::SocketOptions,
+    /// The API and the pages by `https://`.
+    #[serde(default)]
+    pub tls: Option<tls::server::Config>,
     /// Directory of the journal and of clones.
     pub state: PathBuf,
     /// Directory of process specs; needed where a pipeline has the target `process`, as the next two.

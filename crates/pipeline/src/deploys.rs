@@ -90,7 +90,8 @@ impl Deploys {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.inner.parts.address)
+        let scheme = if self.config().tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.inner.parts.address)
     }
 
     pub fn switchyard(&self) -> &Path {

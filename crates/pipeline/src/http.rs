@@ -5,8 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -20,7 +19,6 @@ use crate::deploys::Deploys;
 use crate::problem::Problem;
 use crate::view;
 
-const MOST_BODY_BYTES: usize = 256 * 1024;
 /// How many deploys a list has, if nothing else is asked for.
 const LIST: usize = 200;
 const MOST_LIST: usize = 1000;
@@ -41,7 +39,6 @@ pub(crate) fn routes(deploys: Deploys) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(deploys.clone())
         .merge(crate::pages::pages(deploys))
-        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .layer(middleware::from_fn(refuse_foreign))
 }
 
@@ -76,8 +73,8 @@ fn read<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     Ok(value)
 }
 
-async fn start(State(deploys): State<Deploys>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
-    let request: api::StartDeploy = read(&whole(body)?)?;
+async fn start(State(deploys): State<Deploys>, body: Bytes) -> Result<Response, Problem> {
+    let request: api::StartDeploy = read(&body)?;
     let id = deploys.start(request).await?;
     let location = [(header::LOCATION, format!("/api/1/deploys/{id}"))];
     Ok((StatusCode::CREATED, location, Json(api::Started { id })).into_response())
@@ -101,20 +98,12 @@ async fn one(State(deploys): State<Deploys>, Path(id): Path<String>) -> Answer<a
     deploys.get(&id).map(Json)
 }
 
-async fn approve(
-    State(deploys): State<Deploys>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer<api::Deploy> {
-    deploys.approve(&id, decision(&whole(body)?)?).await.map(Json)
+async fn approve(State(deploys): State<Deploys>, Path(id): Path<String>, body: Bytes) -> Answer<api::Deploy> {
+    deploys.approve(&id, decision(&body)?).await.map(Json)
 }
 
-async fn abort(
-    State(deploys): State<Deploys>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer<api::Deploy> {
-    deploys.abort(&id, decision(&whole(body)?)?).await.map(Json)
+async fn abort(State(deploys): State<Deploys>, Path(id): Path<String>, body: Bytes) -> Answer<api::Deploy> {
+    deploys.abort(&id, decision(&body)?).await.map(Json)
 }
 
 /// No body at all is an anonymous decision without a reason.
@@ -178,14 +167,4 @@ fn kind(kind: api::EventKind) -> &'static str {
         api::EventKind::Fact => "fact",
         api::EventKind::Log => "log",
     }
-}
-
-fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| {
-        let what = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => format!("must have at most {MOST_BODY_BYTES} bytes"),
-            _ => rejection.body_text(),
-        };
-        Problem::new(rejection.status(), format!("the body: {what}"))
-    })
 }

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use nix::fcntl::{Flock, FlockArg};
-use serving::Bounds;
+use serving::{Bounds, Port, Whole};
 use supervise::{Leave, Supervisor};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,16 +20,23 @@ use crate::control::Control;
 use crate::deploys::{Deploys, Parts};
 use crate::file::TargetConfig;
 use crate::journal::{Journal, JournalError};
+use crate::problem::Problem;
 use crate::{Config, ConfigError, http, read};
 
+/// Of a request's body.
+const LONGEST_BODY: usize = 256 * 1024;
+
 /// Pages keep a connection each for their stream of events.
-const BOUNDS: Bounds = Bounds { connections: 1024, head_within: Duration::from_secs(60) };
+fn bounds() -> Bounds {
+    let bounds = Bounds::default();
+    let body = Whole { bytes: LONGEST_BODY, ..bounds.body };
+    Bounds { head_within: Duration::from_secs(60), body, ..bounds }
+}
 
 /// Answers under way, event streams above all, get this long at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A running server. Dropping it does not stop it; see [`Server::stop`].
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     deploys: Deploys,
@@ -37,6 +44,8 @@ pub struct Server {
     serving: JoinHandle<()>,
     runners: CancellationToken,
     _lock: Flock<File>,
+    /// Looks after certificates as long as it is there.
+    _reloader: tls::Reloader,
 }
 
 /// What the process around a server has.
@@ -70,6 +79,13 @@ impl Server {
     pub async fn start(config: Config, surroundings: Surroundings) -> Result<Server, StartError> {
         let Surroundings { switchyard, clusters } = surroundings;
         let files = read::read_all(&config)?;
+        config.socket_options.check().map_err(|bad| wrong(&format!("socketOptions.{}", bad.key), bad.message))?;
+        let reloader = tls::Reloader::default();
+        let secured = config.tls.as_ref().map(|section| {
+            let live = tls::server::Live::start(section, "tls", &reloader);
+            live.map_err(|error| error.under("tls")).map_err(|error| wrong(&error.key, error.message))
+        });
+        let secured = secured.transpose()?;
         let control = Control::new(&config.control_plane, config.control_plane_tls.as_ref());
         let control = control.map_err(|error| wrong(&error.key, error.message))?;
         if !config.frontend.starts_with("http://") {
@@ -101,27 +117,34 @@ impl Server {
         };
         let address = SocketAddr::from((config.ip, config.port));
         let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let listener = serving::bind(address, &config.socket_options).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let supervisor = match &config.processes {
             Some(directory) => Some(Supervisor::open(directory).await?),
             None => None,
         };
+        let options = config.socket_options.clone();
         let parts = Parts { address, config, switchyard, identity, files, control, journal, supervisor, cluster };
         let deploys = Deploys::new(parts);
         deploys.resume(stories)?;
         let stop = CancellationToken::new();
         let routes = http::routes(deploys.clone());
+        let refusal = |status, text| Problem::new(status, text).into_response();
+        let port = Port { options, bounds: bounds(), tls: secured, refusal, ..Port::new(listener) };
         let stopped = stop.clone();
         let serving = tokio::spawn(async move {
             let connections = TaskTracker::new();
-            let admit = |stream| std::future::ready(Ok::<TcpStream, _>(stream));
-            serving::serve(listener, BOUNDS, admit, routes, stopped, connections.clone()).await;
+            port.serve(move || routes.clone(), stopped, connections.clone()).await;
             connections.close();
             connections.wait().await;
         });
         let runners = deploys.stopping();
-        Ok(Server { address, deploys, stop, serving, runners, _lock: lock })
+        Ok(Server { address, deploys, stop, serving, runners, _lock: lock, _reloader: reloader })
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_secured(&self) -> bool {
+        self.deploys.config().tls.is_some()
     }
 
     /// Where it listens (port 0 is resolved).

@@ -58,7 +58,7 @@ fn requests_that_make_no_sense_are_refused_with_the_field() {
     assert_eq!(raw(b"").status, 400);
     let huge = raw(&vec![b' '; 300 * 1024]);
     assert_eq!(huge.status, 413);
-    assert!(huge.json()["error"].as_str().unwrap().contains("at most 262144 bytes"));
+    assert!(huge.json()["error"].as_str().unwrap().contains("larger than 262144 bytes"));
     assert_eq!(server.get("/api/1/deploys").json(), json!([]));
 
     for id in ["1", "x", "01", "-1", "99999999999999999999"] {

@@ -56,5 +56,6 @@ fn absolute(mut config: Config, source: &Source) -> anyhow::Result<Config> {
         *path = base.join(std::mem::take::<PathBuf>(path));
     }
     config.control_plane_tls = config.control_plane_tls.map(|tls| tls.absolute(&base));
+    config.tls = config.tls.map(|tls| tls.absolute(&base));
     Ok(config)
 }

@@ -64,8 +64,8 @@ fn documents_are_refused_by_file_key_and_what_to_do() {
             &["interfaces[0].tls: missing field `certPath`"],
         ),
         (
-            format!("{memory}interfaces: [{{kind: io.l5d.httpController, socketOptions: {{readTimeoutMs: 1}}}}]\n"),
-            &["interfaces[0].socketOptions.readTimeoutMs"],
+            format!("{memory}interfaces: [{{kind: io.l5d.httpController, socketOptions: {{readTimeoutMs: 0}}}}]\n"),
+            &["interfaces[0].socketOptions.readTimeoutMs: must be greater than 0"],
         ),
         (format!("{memory}{http}surprise: 1\n"), &["surprise: unknown key, expected one of `admin`", "(line 3)"]),
         (format!("{memory}interfaces: {{}}\n"), &["interfaces: expected a list, not `{}`"]),

@@ -40,8 +40,9 @@ impl Counter {
     }
 }
 
-/// A counter for places that are not hot and have several writers (servers on a shared runtime).
-#[derive(Debug, Clone)]
+/// A counter for places that are not hot and have several writers (servers on a shared runtime). The default
+/// belongs to no registry.
+#[derive(Debug, Clone, Default)]
 pub struct SharedCounter {
     cell: Arc<AtomicU64>,
 }

@@ -1,6 +1,5 @@
-//! Request bodies, read whole: chunked ones too, which the original took for empty.
-
-use std::time::Duration;
+//! Request bodies, read whole: chunked ones too, which the original took for empty. In time, and not longer than
+//! this, they come from the port ([`crate::listen`]).
 
 use axum::{
     body::{Body, Bytes},
@@ -11,33 +10,23 @@ use axum::{
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Call, answers::text_error, query::Query};
-
-/// The original's limit.
-const LARGEST: usize = 5 * 1024 * 1024;
-/// Of a dtab: the original's limit leaves room for some 100,000 entries.
-const LARGEST_DTAB: usize = 64 * 1024 * 1024;
-
-const WITHIN: Duration = Duration::from_secs(30);
+use crate::listen::{LONGEST_BODY, LONGEST_DTAB};
 
 /// The whole body; the error is the answer to give.
 pub(super) async fn whole(body: Body) -> Result<Bytes, Response> {
-    up_to(LARGEST, body).await
+    up_to(LONGEST_BODY, body).await
 }
 
 /// A dtab, whole; as [`whole`].
 pub(super) async fn dtab(body: Body) -> Result<Bytes, Response> {
-    up_to(LARGEST_DTAB, body).await
+    up_to(LONGEST_DTAB, body).await
 }
 
 async fn up_to(largest: usize, body: Body) -> Result<Bytes, Response> {
-    match tokio::time::timeout(WITHIN, axum::body::to_bytes(body, largest)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => {
-            Err(text_error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {largest} bytes\n")))
-        }
-        Ok(Err(_)) => Err(text_error(StatusCode::BAD_REQUEST, "the body broke off\n")),
-        Err(_) => Err(text_error(StatusCode::REQUEST_TIMEOUT, "the body did not come within 30 seconds\n")),
-    }
+    axum::body::to_bytes(body, largest).await.map_err(|error| match is_too_large(&error) {
+        true => text_error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {largest} bytes\n")),
+        false => text_error(StatusCode::BAD_REQUEST, "the body broke off\n"),
+    })
 }
 
 fn is_too_large(error: &axum::Error) -> bool {

@@ -8,8 +8,9 @@ use std::{
 use admin::{Categories, Security, SecurityConfig};
 use discovery::ConfigError;
 use serde::Deserialize;
+use serving::SocketOptions;
 
-use super::interface::{SocketOptions, check_tls, loopback};
+use super::interface::{check_options, check_tls, loopback};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -59,7 +60,7 @@ impl Admin {
                 return Err(ConfigError::new("workerThreads", message));
             }
         }
-        self.socket_options.check()?;
+        check_options(&self.socket_options)?;
         self.security().map(drop)
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use discovery::ConfigError;
 use serde::Deserialize;
 use serde_json::Value;
+use serving::SocketOptions;
 
 use super::{kind, typed};
 
@@ -57,49 +58,10 @@ impl Kind {
     }
 }
 
-/// `socketOptions:` of a listening socket.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct SocketOptions {
-    pub no_delay: bool,
-    pub reuse_addr: bool,
-    pub reuse_port: bool,
-    pub keep_alive: Option<bool>,
-    /// Connections that may wait to be accepted.
-    pub backlog: Option<u32>,
-    /// Not built.
-    #[serde(rename = "writeTimeoutMs")]
-    write_timeout: Option<u64>,
-    #[serde(rename = "readTimeoutMs")]
-    read_timeout: Option<u64>,
-}
-
-impl Default for SocketOptions {
-    fn default() -> SocketOptions {
-        SocketOptions {
-            no_delay: true,
-            reuse_addr: true,
-            reuse_port: false,
-            keep_alive: None,
-            backlog: None,
-            write_timeout: None,
-            read_timeout: None,
-        }
-    }
-}
-
-impl SocketOptions {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let keys = [("writeTimeoutMs", self.write_timeout), ("readTimeoutMs", self.read_timeout)];
-        match keys.iter().find(|(_, value)| value.is_some()) {
-            Some((key, _)) => {
-                let message =
-                    "is not supported yet: take it out; connections that stand still are closed by limits of their own";
-                Err(ConfigError::new(format!("socketOptions.{key}"), message))
-            }
-            None => Ok(()),
-        }
-    }
+/// The error of a value below `socketOptions`.
+pub(super) fn check_options(options: &SocketOptions) -> Result<(), ConfigError> {
+    let wrong = |bad: serving::BadOption| ConfigError::new(format!("socketOptions.{}", bad.key), bad.message);
+    options.check().map_err(wrong)
 }
 
 #[derive(Deserialize)]
@@ -155,7 +117,7 @@ impl Interface {
         }
         let keys: Keys = typed(value).map_err(one)?;
         check_tls(keys.tls.as_ref()).map_err(one)?;
-        keys.socket_options.check().map_err(one)?;
+        check_options(&keys.socket_options).map_err(one)?;
         let address = (keys.ip, keys.port.unwrap_or(kind.port())).into();
         Ok(Interface { kind, address, socket_options: keys.socket_options, tls: keys.tls })
     }

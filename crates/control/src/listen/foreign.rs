@@ -8,7 +8,10 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,8 +31,17 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// Between two lines of the log.
 const QUIET_SECONDS: i64 = 60;
 
+/// For a port of this kind; none where only HTTP was ever spoken.
+pub(crate) fn door(kind: Kind) -> Option<serving::Door> {
+    let door = (kind != Kind::HttpController).then(|| Arc::new(Door { kind, said: AtomicI64::new(0) }))?;
+    Some(Arc::new(move |stream| {
+        let door = door.clone();
+        Box::pin(async move { door.admit(stream).await })
+    }))
+}
+
 /// Tells foreign connections of one listener from ours.
-pub(crate) struct Door {
+struct Door {
     kind: Kind,
     /// When the log last said so, in seconds since 1970.
     said: AtomicI64,
@@ -45,16 +57,11 @@ enum Protocol {
 }
 
 impl Door {
-    /// None where only HTTP was ever spoken.
-    pub(crate) fn of(kind: Kind) -> Option<Door> {
-        (kind != Kind::HttpController).then_some(Door { kind, said: AtomicI64::new(0) })
-    }
-
     /// The stream, if it brings HTTP/1.1.
     ///
     /// # Errors
     /// Whatever else it brings, after it was refused.
-    pub(crate) async fn admit(&self, stream: TcpStream) -> io::Result<TcpStream> {
+    async fn admit(&self, stream: TcpStream) -> io::Result<TcpStream> {
         let protocol = tokio::time::timeout(WITHIN, first(&stream)).await.unwrap_or(Ok(Protocol::Unknown))?;
         if protocol == Protocol::Http1 {
             return Ok(stream);

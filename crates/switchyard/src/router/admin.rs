@@ -1,8 +1,6 @@
 //! The admin server and its like: they listen before the routers do, answer until these have ended, and
 //! answer by other routes after a reload.
 
-mod connections;
-
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use proxy::settings::SocketOptions;
+use serving::Port;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-pub use connections::Bounds;
+use tokio_util::task::TaskTracker;
 
 /// Answers that are being written at the very end may take this long.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -37,22 +35,20 @@ impl Serving {
         options: &SocketOptions,
         routes: axum::Router,
     ) -> io::Result<Serving> {
-        Serving::within(Bounds::of(options), listener, secured, routes)
-    }
-
-    fn within(
-        bounds: Bounds,
-        listener: TcpListener,
-        secured: Option<tls::server::Live>,
-        routes: axum::Router,
-    ) -> io::Result<Serving> {
         listener.set_nonblocking(true)?;
         let served = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
         let routes = Arc::new(RwLock::new(routes));
         let current = routes.clone();
         let now = move || current.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (is_secured, stop) = (secured.is_some(), CancellationToken::new());
-        let task = tokio::spawn(connections::serve(served, secured, bounds, now, stop.clone()));
+        let port = Port { options: served_with(options), tls: secured, ..Port::new(served) };
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let connections = TaskTracker::new();
+            port.serve(now, stopped, connections.clone()).await;
+            connections.close();
+            connections.wait().await;
+        });
         Ok(Serving { listener, routes, is_secured, stop, task })
     }
 
@@ -87,6 +83,17 @@ impl Serving {
     }
 }
 
+/// What of them holds for connections; the socket has the others already.
+fn served_with(options: &SocketOptions) -> serving::SocketOptions {
+    let millis = |time: Option<Duration>| time.and_then(|time| u64::try_from(time.as_millis()).ok());
+    serving::SocketOptions {
+        no_delay: options.no_delay,
+        read_timeout_ms: millis(options.read_timeout),
+        write_timeout_ms: millis(options.write_timeout),
+        ..serving::SocketOptions::default()
+    }
+}
+
 /// `http://127.0.0.1:9990`, as others reach it: a wildcard address is told by this machine's name.
 pub fn url(address: SocketAddr, is_secured: bool) -> String {
     let scheme = if is_secured { "https" } else { "http" };
@@ -108,7 +115,57 @@ fn host() -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    fn start(options: &SocketOptions) -> (Serving, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        (Serving::start(listener, None, options, says("before")).expect("a server"), address)
+    }
+
+    fn says(text: &'static str) -> axum::Router {
+        axum::Router::new().route("/", axum::routing::get(move || async move { text }))
+    }
+
+    async fn ask(stream: &mut TcpStream) -> String {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+        let mut part = [0; 4096];
+        let count = stream.read(&mut part).await.expect("an answer");
+        String::from_utf8_lossy(&part[..count]).into_owned()
+    }
+
+    async fn closes(mut stream: TcpStream) {
+        let mut part = [0; 4096];
+        let read = async { while let Ok(1..) = stream.read(&mut part).await {} };
+        tokio::time::timeout(WITHIN, read).await.expect("the server closes");
+    }
+
+    #[tokio::test]
+    async fn an_open_connection_is_answered_by_new_routes_and_an_end_waits_for_nobody_who_is_idle() {
+        let (serving, address) = start(&SocketOptions::default());
+        let mut stream = TcpStream::connect(address).await.expect("open");
+        assert!(ask(&mut stream).await.ends_with("before"));
+        serving.swap(says("behind"));
+        assert!(ask(&mut stream).await.ends_with("behind"));
+        serving.stop().await.expect("ended");
+        closes(stream).await;
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_socket_on_which_nothing_moves_closes_after_its_time() {
+        let read_timeout = Some(Duration::from_millis(100));
+        let (serving, address) = start(&SocketOptions { read_timeout, ..SocketOptions::default() });
+        let mut stream = TcpStream::connect(address).await.expect("open");
+        assert!(ask(&mut stream).await.ends_with("before"));
+        closes(stream).await;
+        serving.stop().await.expect("ended");
+    }
 
     #[test]
     fn the_address_is_told_as_others_reach_it() {
