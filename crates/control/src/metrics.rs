@@ -30,6 +30,17 @@ impl Metrics {
         }
     }
 
+    /// How the certificates of files do, where the document has any.
+    pub(crate) fn watch_certificates(&self, reloader: &tls::Reloader) {
+        if reloader.status().is_empty() {
+            return;
+        }
+        for (name, read) in tls::TOTALS {
+            let reloader = reloader.clone();
+            self.registry.gauge_with(&["tls", name], move || read(&reloader.status()));
+        }
+    }
+
     /// How the watches of clusters do, where the document has any.
     pub(crate) fn watch_clusters(&self, clusters: &discovery::Clusters) {
         if !clusters.are_used() {

@@ -73,6 +73,7 @@ impl Server {
             listeners.push((bind(key, interface.address, &interface.socket_options)?, interface.clone(), tls));
         }
         let admin_tls = secured(config.admin.tls.as_ref(), "admin.tls", &reloader)?;
+        control.inner.metrics.watch_certificates(&reloader);
         let admin_listener = bind("admin.port".to_owned(), config.admin.address(), &config.admin.socket_options)?;
         let mut interfaces = Vec::new();
         for (listener, interface, tls) in listeners {

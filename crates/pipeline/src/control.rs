@@ -1,7 +1,10 @@
 //! The control plane as the pipeline sees it: dtabs, leases, the fleet. One request each, no retries.
 
+mod client;
+
 use std::time::Duration;
 
+use client::Client;
 use names::Dtab;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -13,11 +16,13 @@ use crate::api::Laggard;
 /// One answer may take this long, on top of what it was asked to wait.
 const LIMIT: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// The key of the document.
+const SECTION: &str = "controlPlaneTls";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     base: Url,
-    http: reqwest::Client,
+    client: Client,
 }
 
 /// Why there is no answer to build on.
@@ -94,44 +99,48 @@ pub(crate) struct Claim<'a> {
 }
 
 /// How to speak to the control plane. Files are read now: a pipeline server is restarted for new ones.
-fn settings(base: &Url, secured: Option<&tls::client::Config>) -> Result<tls::rustls::ClientConfig, tls::Error> {
+fn checked<'a>(
+    base: &Url,
+    secured: Option<&'a tls::client::Config>,
+) -> Result<Option<&'a tls::client::Config>, tls::Error> {
     let wrong = |key: &str, message: &str| Err(tls::Error { key: key.to_owned(), message: message.to_owned() });
-    let is_https = base.scheme() == "https";
     match secured {
-        Some(_) if !is_https => wrong("", "makes no sense with an http:// controlPlane: write https://"),
+        Some(_) if base.scheme() != "https" => wrong("", "makes no sense with an http:// controlPlane: write https://"),
         Some(tls) if !tls.is_on() => wrong("enabled", "the URL says whether there is TLS: take the key out"),
         Some(tls) if tls.common_name.is_some() => {
             wrong("commonName", "the certificate must be for the host of controlPlane: take the key out")
         }
-        Some(tls) => tls.once(tls::client::Naming::Url),
-        None if is_https => tls::client::Config::default().once(tls::client::Naming::Url),
-        None => Ok(tls::client::nobody()),
+        secured => Ok(secured),
     }
 }
 
 impl Control {
     /// # Errors
     /// What is wrong, by the document's key.
-    pub fn new(base: &str, secured: Option<&tls::client::Config>) -> Result<Control, BadKey> {
+    pub fn new(base: &str, secured: Option<&tls::client::Config>, reloader: &tls::Reloader) -> Result<Control, BadKey> {
         let wrong = |message: String| BadKey { key: "controlPlane".to_owned(), message };
         let base =
             Url::parse(base).map_err(|error| wrong(format!("{base:?}: {error}; write http://127.0.0.1:4180")))?;
         if base.cannot_be_a_base() || !["http", "https"].contains(&base.scheme()) {
             return Err(wrong(format!("{base}: must be an http URL, such as http://127.0.0.1:4180")));
         }
-        let settings = settings(&base, secured).map_err(|error| {
-            let error = error.under("controlPlaneTls");
+        let bad_section = |error: tls::Error| {
+            let error = error.under(SECTION);
             BadKey { key: error.key, message: error.message }
-        })?;
-        // Never by way of a proxy of the environment: the tutorial's `http_proxy` is a router.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tls_backend_preconfigured(settings)
-            .connect_timeout(Duration::from_secs(2))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| wrong(causes::chain(&error)))?;
-        Ok(Control { base, http })
+        };
+        let built = match checked(&base, secured).map_err(bad_section)? {
+            Some(section) => {
+                let live = tls::client::Live::start(section, tls::client::Naming::Url, SECTION, reloader);
+                Client::live(live.map_err(bad_section)?)
+            }
+            None if base.scheme() == "https" => {
+                let system = tls::client::Config::default().once(tls::client::Naming::Url);
+                Client::fixed(system.map_err(bad_section)?)
+            }
+            None => Client::fixed(tls::client::nobody()),
+        };
+        let client = built.map_err(|error| wrong(causes::chain(&error)))?;
+        Ok(Control { base, client })
     }
 
     /// For people.
@@ -144,7 +153,7 @@ impl Control {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["api", "1"]).extend(segments);
         }
-        self.http.request(method, url).timeout(LIMIT)
+        self.client.http().request(method, url).timeout(LIMIT)
     }
 
     /// The dtab with every digit, and its version; `None` if there is no such namespace.

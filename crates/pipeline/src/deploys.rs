@@ -200,6 +200,24 @@ impl Deploys {
         futures_util::future::join_all(described).await
     }
 
+    /// Names of all pipelines that can be started, or were.
+    pub fn pipelines_known(&self) -> BTreeSet<String> {
+        let started = self.slots().into_iter().map(|slot| slot.story().head.file.name.clone());
+        started.chain(self.inner.parts.files.iter().map(|file| file.name.clone())).collect()
+    }
+
+    pub fn count(&self, is_meant: impl Fn(&Story) -> bool) -> usize {
+        self.slots().iter().filter(|slot| is_meant(&slot.story())).count()
+    }
+
+    /// Of the deploy that has waited at its gate for longest.
+    pub fn longest_wait(&self) -> Duration {
+        let now = jiff::Timestamp::now();
+        let since = |slot: &Arc<Slot>| slot.story().waiting_since.as_ref()?.parse::<jiff::Timestamp>().ok();
+        let waits = self.slots().iter().filter_map(since).map(|since| now.duration_since(since)).max();
+        waits.and_then(|longest| Duration::try_from(longest).ok()).unwrap_or_default()
+    }
+
     /// The deploy that is under way on this entry.
     pub fn holder(&self, namespace: &str, entry: &str) -> Option<u64> {
         let holds = |slot: &Arc<Slot>| {

@@ -16,6 +16,7 @@ use futures_util::Stream;
 
 use crate::api;
 use crate::deploys::Deploys;
+use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 use crate::view;
 
@@ -25,7 +26,7 @@ const MOST_LIST: usize = 1000;
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-pub(crate) fn routes(deploys: Deploys) -> Router {
+pub(crate) fn routes(deploys: Deploys, metrics: Metrics) -> Router {
     Router::new()
         .route("/api/1/deploys", get(list).post(start))
         .route("/api/1/deploys/{id}", get(one))
@@ -39,7 +40,9 @@ pub(crate) fn routes(deploys: Deploys) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(deploys.clone())
         .merge(crate::pages::pages(deploys))
+        .merge(metrics::exposition(metrics.clone()))
         .layer(middleware::from_fn(refuse_foreign))
+        .layer(middleware::from_fn_with_state(metrics, metrics::counted))
 }
 
 async fn wrong_method(method: Method) -> Problem {

@@ -18,6 +18,7 @@ pub mod file;
 mod http;
 mod journal;
 mod manifests;
+mod metrics;
 mod pages;
 mod patience;
 mod plan;

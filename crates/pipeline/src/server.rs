@@ -20,6 +20,7 @@ use crate::control::Control;
 use crate::deploys::{Deploys, Parts};
 use crate::file::TargetConfig;
 use crate::journal::{Journal, JournalError};
+use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::{Config, ConfigError, http, read};
 
@@ -86,7 +87,7 @@ impl Server {
             live.map_err(|error| error.under("tls")).map_err(|error| wrong(&error.key, error.message))
         });
         let secured = secured.transpose()?;
-        let control = Control::new(&config.control_plane, config.control_plane_tls.as_ref());
+        let control = Control::new(&config.control_plane, config.control_plane_tls.as_ref(), &reloader);
         let control = control.map_err(|error| wrong(&error.key, error.message))?;
         if !config.frontend.starts_with("http://") {
             return Err(wrong("frontend", "must be a URL such as http://127.0.0.1:4142".to_owned()).into());
@@ -128,9 +129,12 @@ impl Server {
         let deploys = Deploys::new(parts);
         deploys.resume(stories)?;
         let stop = CancellationToken::new();
-        let routes = http::routes(deploys.clone());
+        let metrics = Metrics::new();
+        metrics.watch_deploys(&deploys);
+        metrics.watch_certificates(&reloader);
+        let (counts, routes) = (metrics.port(), http::routes(deploys.clone(), metrics));
         let refusal = |status, text| Problem::new(status, text).into_response();
-        let port = Port { options, bounds: bounds(), tls: secured, refusal, ..Port::new(listener) };
+        let port = Port { options, bounds: bounds(), tls: secured, counts, refusal, ..Port::new(listener) };
         let stopped = stop.clone();
         let serving = tokio::spawn(async move {
             let connections = TaskTracker::new();

@@ -92,6 +92,64 @@ fn pages_of_other_origins_may_not_order_anything() {
 }
 
 #[test]
+fn metrics_tell_of_requests_deploys_and_gates() {
+    let world = World::new();
+    let server = world.server();
+    let gauge = |metrics: &Value, name: &str| metrics[name].as_f64().unwrap_or_else(|| panic!("{name}: {metrics}"));
+    let metrics = || server.get("/admin/metrics.json").json();
+    let before = metrics();
+    assert_eq!(gauge(&before, "deploys/pipeline/hello_world/waiting"), 0.0);
+    assert_eq!((gauge(&before, "gates/waiting"), gauge(&before, "gates/longest_wait_seconds")), (0.0, 0.0));
+
+    let id = server.start(json!({}));
+    server.rests_at(&id, "integration testing");
+    assert_eq!(server.get("/api/1/deploys/77").status, 404);
+    assert_eq!(server.get("/nothing").status, 404);
+    let evil = http::get(&format!("{}/admin/ping", server.url), &[("Origin", "http://evil.example")]);
+    assert_eq!(evil.status, 200);
+    assert_eq!(server.post("/api/1/deploys", &json!({"pipeline": "x".repeat(300_000)})).status, 413);
+
+    let now = metrics();
+    assert_eq!(gauge(&now, "deploys/pipeline/hello_world/waiting"), 1.0);
+    assert_eq!(gauge(&now, "deploys/pipeline/hello_world/running"), 0.0);
+    assert_eq!(gauge(&now, "gates/waiting"), 1.0);
+    assert!(gauge(&now, "gates/longest_wait_seconds") < 60.0);
+    assert_eq!(gauge(&now, "http/route/POST /api/1/deploys/status/201"), 1.0);
+    assert_eq!(gauge(&now, "http/route/GET /api/1/deploys/{id}/status/404"), 1.0);
+    assert_eq!(gauge(&now, "http/route/other/status/404"), 1.0);
+    assert_eq!(
+        gauge(&now, "http/route/GET /admin/ping/requests"),
+        gauge(&now, "http/route/GET /admin/ping/status/200")
+    );
+    assert_eq!(gauge(&now, "server/refused/body_too_long"), 1.0);
+    assert!(gauge(&now, "server/connects") >= gauge(&now, "server/connections"));
+    assert!(gauge(&now, "server/connections") >= 1.0);
+    let subtree = server.get("/admin/metrics.json?q=deploys/pipeline").json();
+    assert_eq!(gauge(&subtree, "hello_world/waiting"), 1.0);
+    assert_eq!(server.get("/admin/metrics.json?q=none").status, 404);
+
+    let text = server.get("/admin/metrics/prometheus").text();
+    let lines = [
+        "deploys:pipeline:waiting{pipeline=\"hello_world\"} 1.0\n",
+        "http:route:status:404{route=\"GET /api/1/deploys/{id}\"} 1\n",
+        "gates:waiting 1.0\n",
+    ];
+    for line in lines {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let accept = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let text = http::get(&format!("{}/admin/metrics/prometheus", server.url), &accept).text();
+    assert!(text.contains("http:route:status:404_total{route=\"GET /api/1/deploys/{id}\"} 1\n"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+
+    server.abort(&id);
+    server.rests_at_later(&id, "reverted");
+    let after = metrics();
+    assert_eq!(gauge(&after, "gates/waiting"), 0.0);
+    assert_eq!(gauge(&after, "deploys/pipeline/hello_world/reverted"), 1.0);
+}
+
+#[test]
 fn decisions_count_only_where_they_are_asked_for() {
     let world = World::new();
     let server = world.server();

@@ -193,6 +193,88 @@ fn every_connection_is_encrypted_and_both_sides_are_known() {
 }
 
 #[test]
+fn the_pipeline_speaks_tls_on_both_sides_and_takes_new_certificates() {
+    let place = Place::new();
+    let namerd = place.write(
+        "namerd.json",
+        &json!({
+            "admin": { "port": 0 },
+            "storage": { "kind": "io.l5d.inMemory", "namespaces": { "internal": "/host/world => /srv/world-v7" } },
+            "interfaces": [{ "kind": "io.l5d.httpController", "port": 0, "tls": place.section() }],
+        }),
+    );
+    let namerd = Process::start(switchyard().arg("namerd").arg(namerd));
+    let api = after(&namerd.line("serving io.l5d.httpController on ", LIMIT), " on ");
+    // Whom the control plane does not know, for now.
+    let stranger = Authority::new("stranger").issue(&Wish { name: "pipeline", ..Wish::default() });
+    stranger.write(place.path(), "pipeline");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/pipelines/hello_world.yaml");
+    let document = |own: Value| {
+        json!({
+            "port": 0,
+            "tls": own,
+            "socketOptions": { "readTimeoutMs": 20_000, "writeTimeoutMs": 20_000 },
+            "state": place.file("state"),
+            "processes": place.file("processes"),
+            "logs": place.file("log"),
+            "registrations": place.file("disco"),
+            "controlPlane": format!("https://localhost:{}", port(&api)),
+            "controlPlaneTls": {
+                "trustCerts": [place.file("ca.pem")],
+                "clientAuth": { "certPath": place.file("pipeline.pem"), "keyPath": place.file("pipeline.key") },
+            },
+            "frontend": "http://127.0.0.1:1",
+            "pipelines": [file],
+        })
+    };
+    let mut bad = document(place.section());
+    bad["tls"]["keyPath"] = json!(place.file("me.key"));
+    let refused = run(switchyard().arg("pipeline").arg(place.write("bad.json", &bad)), b"");
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("tls.keyPath: ") && refused.stderr.contains("does not belong"),
+        "{}",
+        refused.stderr
+    );
+    let mut bad = document(place.section());
+    bad["socketOptions"]["writeTimeoutMs"] = json!(0);
+    let refused = run(switchyard().arg("pipeline").arg(place.write("bad.json", &bad)), b"");
+    assert!(refused.stderr.contains("socketOptions.writeTimeoutMs: must be greater than 0"), "{}", refused.stderr);
+
+    let pipeline = Process::start(switchyard().arg("pipeline").arg(place.write("p.json", &document(place.section()))));
+    let authority = after(&pipeline.line("serving the pipeline on ", LIMIT), " on ");
+    let url = format!("https://localhost:{}", port(&authority));
+    assert_eq!(place.known(&format!("{url}/admin/ping"), &[]), (0, "pong".to_owned()));
+    assert_ne!(place.curl(&format!("{url}/admin/ping"), &[]).0, 0);
+    let plain = place.curl(&format!("{}/admin/ping", url.replace("https", "http")), &[]);
+    assert_eq!(plain, (0, "This port speaks TLS: use https://\n".to_owned()));
+    let pipelines = || {
+        let (code, text) = place.known(&format!("{url}/api/1/pipelines"), &[]);
+        assert_eq!(code, 0, "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()[0].clone()
+    };
+    let shown = pipelines();
+    assert!(shown["current"].is_null() && shown["trouble"].is_string(), "{shown}");
+    let wish = Wish { name: "pipeline", ..Wish::default() };
+    place.authority.issue(&wish).write(place.path(), "pipeline");
+    until("it shows its new certificate", LIMIT, || match pipelines() {
+        shown if shown["current"] == "world-v7" => Ok(()),
+        shown => Err(shown),
+    });
+    let (_, metrics) = place.known(&format!("{url}/admin/metrics.json"), &[]);
+    let metrics: Value = serde_json::from_str(&metrics).unwrap();
+    assert!(metrics["tls/reloads"].as_f64() >= Some(1.0), "{metrics}");
+    assert!(metrics["server/refused/admission"].as_u64() >= Some(2), "{metrics}");
+    assert!(metrics["tls/expires_in_seconds"].as_f64() > Some(0.0), "{metrics}");
+
+    // The command line, by https.
+    let options = ["--cacert", &place.file("ca.pem"), "--cert", &place.file("me.pem"), "--key", &place.file("me.key")]
+        .map(str::to_owned);
+    let listed = run(switchyard().args(["deploy", "list", "--server", &url]).args(&options), b"");
+    assert_eq!(listed.code, 0, "{}{}", listed.stdout, listed.stderr);
+}
+
+#[test]
 fn a_bad_section_is_told_with_its_line() {
     let place = Place::new();
     let check = |text: &str, parts: &[&str]| {

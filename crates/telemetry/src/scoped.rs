@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  rt/out/service/svc/web/failures/x   name rt:service:failures   rt=out service=svc/web exception=x
+//!  http/route/GET /a/requests          name http:route:requests   route=GET /a
 //! ```
 
 /// A path taken apart.
@@ -49,6 +50,15 @@ impl<'a> Scoped<'a> {
 
     /// Returns what is below the scopes: never nothing, of a path that is not empty.
     fn take_scopes<'p>(&mut self, path: &'p [&'a str]) -> &'p [&'a str] {
+        // Of the pipeline server.
+        if let [group @ ("http" | "deploys"), kind @ ("route" | "pipeline"), scope, below @ ..] = path
+            && !below.is_empty()
+        {
+            self.name.push(group);
+            self.add_shape(&[group]);
+            self.take(kind, if *kind == "route" { "route" } else { "pipeline" }, scope);
+            return below;
+        }
         let ["rt", label, rest @ ..] = path else { return path };
         if rest.is_empty() {
             return path;
@@ -96,7 +106,9 @@ mod tests {
 
     #[test]
     fn scopes_become_labels_where_something_is_below_them() {
-        let cases: [(&[&str], &str, &str, usize); 8] = [
+        let cases: [(&[&str], &str, &str, usize); 10] = [
+            (&["http", "route", "GET /a", "status", "200"], "http:route:status:200", "http/route/*/status/200", 1),
+            (&["deploys", "pipeline", "p", "failed"], "deploys:pipeline:failed", "deploys/pipeline/*/failed", 1),
             (&["rt", "out", "server", "s/1", "requests"], "rt:server:requests", "rt/*/server/*/requests", 2),
             (&["rt", "out", "client", "c", "service", "v", "x"], "rt:client:service:x", "rt/*/client/*/service/*/x", 3),
             (&["rt", "out", "client", "c", "service", "v"], "rt:client:service:v", "rt/*/client/*/service/v", 2),

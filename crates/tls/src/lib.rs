@@ -31,7 +31,7 @@ use rustls::crypto::CryptoProvider;
 pub use error::Error;
 pub use explain::explain;
 pub use peer::{Certificate, forwarded};
-pub use reload::{Reloader, Status};
+pub use reload::{Reloader, Status, TOTALS, Total};
 pub use rustls;
 pub use session::{Received, Session};
 

@@ -42,6 +42,22 @@ pub struct Status {
     pub stale: Option<String>,
 }
 
+/// A figure of all sections together.
+pub type Total = fn(&[Status]) -> f64;
+
+/// They all, by name: `stale` (sections whose newest files are not in use), `reloads`,
+/// `reload_failures`, and `expires_in_seconds` of the certificate that ends first.
+pub const TOTALS: [(&str, Total); 4] = [
+    ("stale", |all| all.iter().filter(|status| status.stale.is_some()).count() as f64),
+    ("reloads", |all| all.iter().map(|status| status.reloads).sum::<u64>() as f64),
+    ("reload_failures", |all| all.iter().map(|status| status.failures).sum::<u64>() as f64),
+    ("expires_in_seconds", |all| {
+        let now = jiff::Timestamp::now().as_second();
+        let ends = all.iter().filter_map(|status| Some(status.certificate.as_ref()?.not_after - now));
+        ends.min().unwrap_or_default() as f64
+    }),
+];
+
 struct Entry {
     status: Status,
     seen: Vec<Seen>,

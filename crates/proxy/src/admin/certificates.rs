@@ -1,7 +1,5 @@
 //! `/admin/tls.json`: the certificates in use, and those that could not be taken.
 
-use std::time::SystemTime;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -39,19 +37,10 @@ fn time(seconds: i64) -> Value {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.into(), |time| time.to_string().into())
 }
 
-/// Gauges of all sections together: `tls/stale` (sections whose newest files are not in use), `tls/reloads`,
-/// `tls/reload_failures`, and `tls/expires_in_seconds` of the certificate that ends first.
+/// Gauges of all sections together: [`tls::TOTALS`] under `tls`.
 pub(crate) fn register(registry: &telemetry::Registry, reloader: &tls::Reloader) {
-    let gauge = |name: &str, read: fn(&[tls::Status]) -> f64| {
+    for (name, read) in tls::TOTALS {
         let reloader = reloader.clone();
         registry.gauge_with(&["tls", name], move || read(&reloader.status()));
-    };
-    gauge("stale", |all| all.iter().filter(|status| status.stale.is_some()).count() as f64);
-    gauge("reloads", |all| all.iter().map(|status| status.reloads).sum::<u64>() as f64);
-    gauge("reload_failures", |all| all.iter().map(|status| status.failures).sum::<u64>() as f64);
-    gauge("expires_in_seconds", |all| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        let ends = all.iter().filter_map(|status| Some(status.certificate.as_ref()?.not_after - now));
-        ends.min().unwrap_or_default() as f64
-    });
+    }
 }
