@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use cluster::{Cluster, Missing, NotUp};
+use cluster::{Cluster, Missing};
 use load::Load;
 use page::{Item, Step};
 use shell::Shell;
@@ -68,13 +68,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(root.join(PAGE)).context(PAGE)?;
     let items = page::read(&text)?;
     let begun = Instant::now();
-    let cluster = match Cluster::start(&root, options.binary.as_deref(), options.keep) {
-        Err(error) if error.is::<NotUp>() => {
-            eprintln!("this machine cannot run a cluster: {error}");
-            return Ok(ExitCode::from(3));
-        }
-        started => started?,
-    };
+    let cluster = Cluster::start(&root, options.binary.as_deref(), options.keep)?;
     let followed = follow(&items, &cluster, &root);
     if followed.is_err() {
         cluster.tell();

@@ -128,6 +128,12 @@ fn revisions_are_kept_with_author_comment_and_every_digit() {
     );
     let head = |query: &str| etag(namerd.send("HEAD", &format!("/api/1/dtabs/n{query}"), &[], ""));
     assert_eq!([head(""), head("?version=AAAAAAAAAAI=")], ["AAAAAAAAAAQ=", "AAAAAAAAAAI="]);
+    for number in 0..120 {
+        namerd.put("long", &format!("/n => /{number}"));
+    }
+    let length =
+        |query: &str| namerd.get(&format!("/api/1/dtabs/long/history{query}")).json().as_array().unwrap().len();
+    assert_eq!([length(""), length("?limit=7"), length("?limit=1000")], [100, 7, 120]);
     // A namespace of that name is no history of another one.
     namerd.put("n/history", "/x => /y");
     check(&namerd, &[("GET", "/api/1/dtabs/n/history", &[], "", 200, r#"[{"prefix":"/x","dst":"/y"}]"#)]);

@@ -423,6 +423,14 @@ async fn the_overview_tells_what_was_measured_and_null_for_the_rest() {
     let chosen = server.json("/admin/overview.json?router=out").await;
     assert_eq!(chosen["routers"][0]["services"][0]["columns"].as_array().map(Vec::len), Some(1));
     assert_eq!(server.get("/admin/overview.json?router=ghost").await.0, 404);
+    for (columns, of_servers, of_services) in [("all", 1, 1), ("servers", 1, 0), ("none", 0, 0)] {
+        let shown = server.json(&format!("/admin/overview.json?router=out&columns={columns}")).await;
+        let router = &shown["routers"][0];
+        let count = |part: &Value| part["columns"].as_array().map_or(0, Vec::len);
+        assert_eq!(count(&router["services"][0]), of_services, "{columns}: {shown}");
+        assert!(router["servers"].as_array().is_some_and(|all| all.iter().all(|one| count(one) == of_servers)));
+    }
+    assert_eq!(server.get("/admin/overview.json?columns=some").await.0, 400);
 }
 
 #[tokio::test]

@@ -208,7 +208,7 @@ fn what_was_acknowledged_survives_kill_9() {
         for (writer, last) in acknowledged.iter().enumerate() {
             let target = format!("{}/api/1/dtabs/n{writer}", running.api);
             let history: Vec<Value> =
-                serde_json::from_value(http::get(&format!("{target}/history"), &[]).json()).unwrap();
+                serde_json::from_value(http::get(&format!("{target}/history?limit=1000000"), &[]).json()).unwrap();
             let stored = http::get(&target, &[("Accept", "application/dtab")]).text();
             let stored: u64 = stored.trim().rsplit('/').next().unwrap().parse().unwrap();
             let told = last.load(Ordering::Relaxed);
@@ -229,4 +229,35 @@ fn levels_can_be_changed() {
     let levels = http::request("POST", &url, &form, Some(b"logger=control&level=DEBUG")).unwrap();
     assert!(levels.text().contains(r#"{"logger":"control","level":"DEBUG"}"#), "{}", levels.text());
     assert_eq!(http::request("POST", &url, &form, Some(b"logger=control&level=LOUD")).unwrap().status, 400);
+}
+
+#[test]
+fn the_history_on_the_command_line_is_bounded_and_undo_finds_what_is_old() {
+    let namerd = common::Namerd::with_namespaces(&json!({}));
+    let target = format!("{}/api/1/dtabs/n", namerd.api);
+    let header = [("Content-Type", "application/dtab")];
+    for number in 0..130 {
+        let method = if number == 0 { "POST" } else { "PUT" };
+        let body = format!("/n => /v{number}");
+        assert_eq!(http::request(method, &target, &header, Some(body.as_bytes())).unwrap().status, 204);
+    }
+    let dtab = |arguments: &[&str]| {
+        let mut command = switchyard();
+        command.arg("dtab").args(arguments).env("NAMERCTL_BASE_URL", &namerd.api);
+        let finished = process::run(&mut command, b"");
+        assert_eq!(finished.code, 0, "{arguments:?}: {}{}", finished.stdout, finished.stderr);
+        finished.stdout
+    };
+    let stored = || http::get(&target, &[("Accept", "application/dtab")]).text().trim().to_owned();
+    let history = |more: &[&str]| -> Vec<Value> {
+        serde_json::from_str(&dtab(&[&["history", "n", "-o", "json"], more].concat())).unwrap()
+    };
+    assert_eq!((history(&[]).len(), history(&["--limit", "3"]).len()), (100, 3));
+    let patch = dtab(&["history", "n", "--limit", "1", "--patch"]);
+    assert!(patch.contains("- /n => /v128") && patch.contains("+ /n => /v129"), "{patch}");
+    dtab(&["undo", "n"]);
+    assert_eq!(stored(), "/n=>/v128");
+    let oldest = history(&["--limit", "1000"]).last().unwrap()["version"].as_str().unwrap().to_owned();
+    dtab(&["undo", "n", "--to", &oldest]);
+    assert_eq!(stored(), "/n=>/v0");
 }

@@ -271,7 +271,9 @@ impl Registry {
 
     /// Ends the window now.
     pub fn end_window(&self) {
-        for (key, entry) in self.merged(|_| true, |_, _, entry| entry.is_histogram()) {
+        // Held to the end: nothing is pruned whose window would then be left.
+        let mut state = self.settled();
+        for (key, entry) in state.merged(|_| true, |_, _, entry| entry.is_histogram()) {
             // Without a window it is shown whole, which is nothing either.
             let Some(reading) = entry.reading().filter(|reading| !reading.is_empty()) else { continue };
             let mut windows = locked(&self.inner.windows);
@@ -342,18 +344,7 @@ impl Registry {
         groups_wanted: impl Fn(&str) -> bool,
         wanted: impl Fn(&str, &str, &Entry) -> bool,
     ) -> BTreeMap<Key, Entry> {
-        let mut merged = BTreeMap::<Key, Entry>::new();
-        for store in &mut self.settled().stores {
-            for (above, group) in store.groups.iter_mut().filter(|(above, _)| groups_wanted(above)) {
-                for (last, entry) in group.iter_mut() {
-                    if wanted(above, last, entry) {
-                        entry.fold_dropped();
-                        merged.entry(joined(above, last)).or_default().absorb(entry);
-                    }
-                }
-            }
-        }
-        merged
+        self.settled().merged(groups_wanted, wanted)
     }
 
     /// Adds a series of no thread in particular.
@@ -399,6 +390,28 @@ impl Registry {
             self.inner.overflowed.fetch_add(1, Ordering::Relaxed);
         }
         (key, last)
+    }
+}
+
+impl State {
+    /// See [`Registry::merged`].
+    fn merged(
+        &mut self,
+        groups_wanted: impl Fn(&str) -> bool,
+        wanted: impl Fn(&str, &str, &Entry) -> bool,
+    ) -> BTreeMap<Key, Entry> {
+        let mut merged = BTreeMap::<Key, Entry>::new();
+        for store in &mut self.stores {
+            for (above, group) in store.groups.iter_mut().filter(|(above, _)| groups_wanted(above)) {
+                for (last, entry) in group.iter_mut() {
+                    if wanted(above, last, entry) {
+                        entry.fold_dropped();
+                        merged.entry(joined(above, last)).or_default().absorb(entry);
+                    }
+                }
+            }
+        }
+        merged
     }
 }
 

@@ -187,6 +187,31 @@ fn a_histogram_shows_the_running_window_and_later_the_last_whole_one() {
 }
 
 #[test]
+fn a_name_that_was_pruned_while_a_window_ended_begins_anew() {
+    let registry = Registry::default();
+    let (shard, over) = (registry.shard(), std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                registry.end_window();
+            }
+        });
+        for round in 0..2000 {
+            shard.stat(&["service", "a", "took"]).record(7);
+            assert!(registry.prune(&["service", "a"]));
+            let took = shard.stat(&["service", "a", "took"]);
+            let count = registry.snapshot().stat(&["service", "a", "took"]).map(|summary| summary.count);
+            drop(took);
+            if count != Some(0) {
+                over.store(true, std::sync::atomic::Ordering::Relaxed);
+                panic!("round {round}: {count:?} of another's window");
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn history_columns_hold_differences_and_forget_the_oldest() {
     let registry = Registry::default();
     let shard = registry.shard();

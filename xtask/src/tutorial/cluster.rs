@@ -44,18 +44,6 @@ pub fn missing() -> Vec<Missing> {
     checks.into_iter().filter(|(there, _, _)| !there).map(|(_, what, how)| Missing { what, how }).collect()
 }
 
-/// The cluster did not come up, for a reason that is on standard error: nothing of the page was tried.
-#[derive(Debug)]
-pub struct NotUp(std::process::ExitStatus);
-
-impl std::fmt::Display for NotUp {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "xtask/kube/up ended with {}, see above: the tutorial was NOT followed", self.0)
-    }
-}
-
-impl std::error::Error for NotUp {}
-
 /// Whether a control group can be made (v1: one for memory).
 fn makes_control_groups() -> bool {
     let root = Path::new("/sys/fs/cgroup");
@@ -118,9 +106,8 @@ impl Cluster {
             .stderr(Stdio::inherit())
             .output()
             .context("xtask/kube/up")?;
-        if !output.status.success() {
-            return Err(NotUp(output.status).into());
-        }
+        let status = output.status;
+        ensure!(status.success(), "xtask/kube/up ended with {status}, see above: the tutorial was NOT followed");
         let text = String::from_utf8(output.stdout)?;
         let assets = text.lines().find_map(|line| line.strip_prefix("export KUBEBUILDER_ASSETS='"));
         self.assets = assets.context("up does not tell where its programs are")?.trim_end_matches('\'').into();

@@ -97,6 +97,11 @@ impl OverviewPage {
         self.shell.src(&format!("{path}?router={}", crate::web::segment(&self.chosen)))
     }
 
+    /// All services without their ten minutes, which of thousands would be most of it.
+    fn all_src(&self) -> Src {
+        self.shell.src(&format!("/admin/overview.json?router={}&columns=none", crate::web::segment(&self.chosen)))
+    }
+
     fn is_new(&self, id: &str) -> bool {
         self.router().is_some_and(|router| router.is_newest(id))
     }

@@ -135,9 +135,12 @@ fn watch(control: &Control, name: &str, call: &Call) -> Response {
     })
 }
 
+/// Revisions that a history tells of when nobody says how many.
+const HISTORY: usize = 100;
+
 async fn history(control: &Control, namespace: &str, call: &Call) -> Response {
     let limit = match call.query.limit() {
-        Ok(limit) => limit.unwrap_or(usize::MAX),
+        Ok(limit) => limit.unwrap_or(HISTORY),
         Err(text) => return json_error(StatusCode::BAD_REQUEST, text),
     };
     match control.history(namespace, limit).await {

@@ -1,7 +1,7 @@
 //! `/admin/overview.json`: the process and its routers in figures, for pages and for scripts.
 //!
-//! `last` sums up the last minute of the history, `columns` (only of the router that `?router=LABEL`
-//! names) are the ten minutes behind it. What was not measured is `null`, never 0. With `?limit=N` only the N
+//! `last` sums up the last minute of the history, `columns` are the ten minutes behind it: `?columns=all`, `servers`
+//! or `none`, without which the router that `?router=LABEL` names has all and others have none. What was not measured is `null`, never 0. With `?limit=N` only the N
 //! busiest services of each router are told, and the clients that they went to; the counts are of all.
 
 use std::cmp::Reverse;
@@ -25,15 +25,24 @@ const LAST: Duration = Duration::from_secs(60);
 pub(crate) struct OverviewQuery {
     router: Option<String>,
     limit: Option<usize>,
+    columns: Option<String>,
 }
 
 pub(crate) async fn answer(State(context): State<Shared>, Query(query): Query<OverviewQuery>) -> Response {
     if let Some(label) = query.router.as_deref().filter(|label| context.router(label).is_none()) {
         return json_error(StatusCode::NOT_FOUND, &format!("no router is called {label}"));
     }
-    let with_columns = |_: &str| if query.router.is_some() { Columns::All } else { Columns::None };
+    let columns = match (query.columns.as_deref(), &query.router) {
+        (Some("all"), _) | (None, Some(_)) => Columns::All,
+        (Some("servers"), _) => Columns::Servers,
+        (Some("none"), _) | (None, None) => Columns::None,
+        (Some(other), _) => {
+            let text = format!("unknown columns {other}: use all, servers or none");
+            return json_error(StatusCode::BAD_REQUEST, &text);
+        }
+    };
     let most = query.limit.unwrap_or(usize::MAX);
-    let overview = document(&context, query.router.as_deref(), most, with_columns);
+    let overview = document(&context, query.router.as_deref(), most, |_| columns);
     json_answer(StatusCode::OK, overview.to_string())
 }
 

@@ -15,9 +15,9 @@ use crate::output::{self, Ink, Output, Table};
 #[derive(Args, Debug)]
 pub struct History {
     namespace: String,
-    /// The newest N only.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    /// The newest N.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
     /// With what each version changed.
     #[arg(short, long)]
     patch: bool,
@@ -52,9 +52,10 @@ pub struct Undo {
 
 impl History {
     pub async fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let mut revisions = session.control_plane.history(&self.namespace, None).await?;
-        let whole = revisions.clone();
-        revisions.truncate(self.limit.unwrap_or(usize::MAX));
+        // One more: what the oldest of them changed.
+        let most = self.limit.saturating_add(usize::from(self.patch));
+        let whole = session.control_plane.history(&self.namespace, most).await?;
+        let revisions = &whole[..whole.len().min(self.limit)];
         match session.output {
             Output::Json => output::json(&revisions)?,
             Output::Text if self.patch => {
@@ -67,7 +68,7 @@ impl History {
                     );
                 }
             }
-            Output::Text => table(&revisions).print(),
+            Output::Text => table(revisions).print(),
         }
         Ok(Exit::Ok)
     }
@@ -182,8 +183,21 @@ impl Difference {
 }
 
 impl Undo {
+    /// The current one, and those behind it as far as the one that is wanted.
+    async fn revisions(&self, session: &Session) -> anyhow::Result<Vec<Revision>> {
+        let mut most = if self.to.is_some() { 100 } else { 2 };
+        loop {
+            let revisions = session.control_plane.history(&self.namespace, most).await?;
+            let is_there = self.to.as_ref().is_none_or(|to| revisions.iter().any(|revision| revision.version == *to));
+            if is_there || revisions.len() < most {
+                return Ok(revisions);
+            }
+            most = most.saturating_mul(10);
+        }
+    }
+
     pub async fn run(&self, session: &Session) -> anyhow::Result<Exit> {
-        let revisions = session.control_plane.history(&self.namespace, None).await?;
+        let revisions = self.revisions(session).await?;
         let current = revisions.first().context("this dtab has no history")?;
         let wanted = match &self.to {
             Some(version) => revisions

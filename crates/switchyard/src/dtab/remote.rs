@@ -132,11 +132,9 @@ impl ControlPlane {
         Ok(VersionedDtab { version, dtab: dtab.unwrap_or_default() })
     }
 
-    pub async fn history(&self, namespace: &str, limit: Option<usize>) -> anyhow::Result<Vec<Revision>> {
-        let mut request = self.http.get(self.url(&format!("dtabs/{namespace}/history")));
-        if let Some(limit) = limit {
-            request = request.query(&[("limit", limit)]);
-        }
+    /// Newest first, at most so many.
+    pub async fn history(&self, namespace: &str, limit: usize) -> anyhow::Result<Vec<Revision>> {
+        let request = self.http.get(self.url(&format!("dtabs/{namespace}/history"))).query(&[("limit", limit)]);
         json(expect_found(self.send(request).await?, &[StatusCode::OK]).await?).await
     }
 
