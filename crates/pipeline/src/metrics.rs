@@ -134,11 +134,7 @@ async fn json(State(metrics): State<Metrics>, Query(query): Query<Vec<(String, S
 /// The text of Linkerd's, or OpenMetrics for who asks for it.
 async fn prometheus(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
     let snapshot = metrics.registry.snapshot();
-    let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let (kind, text) = if accept.any(telemetry::accepts_openmetrics) {
-        (telemetry::OPENMETRICS_TYPE, snapshot.to_openmetrics(""))
-    } else {
-        ("text/plain; version=0.0.4", snapshot.to_prometheus(""))
-    };
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = telemetry::scraped(&snapshot, "", accept);
     ([(header::CONTENT_TYPE, kind), (header::VARY, "Accept")], text).into_response()
 }
