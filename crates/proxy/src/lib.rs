@@ -6,6 +6,7 @@ mod authority;
 mod cache;
 mod classify;
 mod client;
+mod closing;
 mod cluster;
 mod compress;
 pub mod config;

@@ -99,7 +99,7 @@ impl Idle {
         for _ in 0..most {
             let Some(endpoint) = self.endpoints.borrow_mut().pop() else { break };
             endpoint.is_listed.set(false);
-            endpoint.rest();
+            drop(endpoint.take_idle());
         }
         before.saturating_sub(self.connections())
     }
@@ -290,14 +290,18 @@ impl Endpoint {
         }
     }
 
-    /// Nobody will need it for a while: what is idle closes now.
-    pub(crate) fn rest(&self) {
-        let closing = std::mem::take(&mut *self.idle.borrow_mut());
-        self.all_idle.count(0, closing.len());
-        drop(closing);
+    fn take_idle(&self) -> Vec<Upstream> {
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        self.all_idle.count(0, idle.len());
+        idle
     }
 
-    /// Discovery took the endpoint away: what is idle closes now, what is busy when it is done.
+    /// Nobody will need it for a while: what is idle closes.
+    pub(crate) fn rest(&self) {
+        close_later(self.take_idle());
+    }
+
+    /// Discovery took the endpoint away: what is idle closes, and what is busy when it is done.
     pub(crate) fn remove(&self) {
         self.gone.set(true);
         self.rest();
@@ -306,20 +310,27 @@ impl Endpoint {
     /// Closes what died while idle, and what was idle for too long.
     fn sweep(&self, now: u64) {
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
-        let before = idle.len();
-        idle.retain_mut(Upstream::is_quiet);
+        let mut closing = idle.extract_if(.., |upstream| !upstream.is_quiet()).collect::<Vec<_>>();
         if self.limits.is_some() {
-            idle.retain(|upstream| !self.is_over(upstream, now));
+            closing.extend(idle.extract_if(.., |upstream| self.is_over(upstream, now)));
         }
         if let Some(limit) = self.bounds.idle {
             // The longest idle are in front.
             let most = idle.len().saturating_sub(self.bounds.min);
             let old = idle.iter().take(most).take_while(|upstream| now.saturating_sub(upstream.idle_since) >= limit);
             let old = old.count();
-            idle.drain(..old);
+            closing.extend(idle.drain(..old));
         }
-        self.all_idle.count(0, before - idle.len());
+        self.all_idle.count(0, closing.len());
         *self.idle.borrow_mut() = idle;
+        close_later(closing);
+    }
+}
+
+/// Closes connections between requests; see [`crate::closing`].
+fn close_later(connections: Vec<Upstream>) {
+    if let Some(worker) = connections.first().map(|first| first.metrics.worker.clone()) {
+        worker.closing.later(connections);
     }
 }
 

@@ -36,10 +36,8 @@ use crate::worker::Worker;
 
 mod relief;
 
-/// Names, services or clients between two looks at the clock when house is kept.
-const PART: usize = 256;
-/// Clients that are maintained between two.
-const FEW: usize = 16;
+/// Names, services or clients that are taken from their tables at a time when house is kept.
+const PART: usize = 128;
 
 pub(crate) struct Router {
     pub settings: Arc<settings::Router>,
@@ -334,6 +332,7 @@ impl Router {
                 self.counts.bounds.expires.add(leaves.len() as u64);
                 drop(leaves);
                 self.forget(name);
+                turn.pause().await;
             }
             at = from;
             turn.pause().await;
@@ -346,6 +345,7 @@ impl Router {
                 drop(client);
                 self.counts.clients.expires.inc();
                 self.client_scope(&id).prune();
+                turn.pause().await;
             }
             at = from;
             turn.pause().await;
@@ -361,11 +361,12 @@ impl Router {
         }
         let mut at = 0;
         while at < self.clients.borrow().len() {
-            let part = self.clients.borrow().part(at..at + FEW).cloned().collect::<Vec<_>>();
-            part.iter().for_each(|client| client.maintain(now));
-            drop(part);
-            at += FEW;
-            turn.pause().await;
+            let part = self.clients.borrow().part(at..at + PART).cloned().collect::<Vec<_>>();
+            for client in &part {
+                client.maintain(now);
+                turn.pause().await;
+            }
+            at += PART;
         }
     }
 }

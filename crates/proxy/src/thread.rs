@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::access_log::{self, Lines};
+use crate::closing;
 use crate::directory::Directory;
 use crate::room::Room;
 use crate::router::Router;
@@ -114,8 +115,12 @@ async fn work(seat: Seat, parts: Vec<Part>, mut commands: mpsc::UnboundedReceive
         return;
     }
     let routers = Rc::new(RefCell::new(served.routers.clone()));
-    let ticking =
-        [spawn_local(tick(worker.clone(), routers.clone())), spawn_local(keep_house(worker.clone(), routers.clone()))];
+    let ticking = [
+        spawn_local(tick(worker.clone(), routers.clone())),
+        spawn_local(keep_house(worker.clone(), routers.clone())),
+        spawn_local(closing::close(worker.clone())),
+    ];
+    let _rest = closing::Rest(worker.clone());
     let (grace, stop) = loop {
         match commands.recv().await {
             Some(Command::Apply(parts, done)) => {

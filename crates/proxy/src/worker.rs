@@ -14,6 +14,7 @@ use std::time::Instant;
 use http1::ResponseHead;
 use telemetry::Shard;
 
+use crate::closing::Closing;
 use crate::connection::Parser;
 use crate::gather::Hoard;
 use crate::housekeeping::Pauses;
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     /// `None`: nobody takes spans.
     pub tracing: Option<Tracing>,
     pub pauses: Pauses,
+    /// Connections that are closed between requests.
+    pub closing: Closing,
     /// For clients, shared by all workers.
     pub room: Arc<Room>,
     pub hoard: Rc<Hoard>,
@@ -100,6 +103,7 @@ impl Worker {
             sampler: Sampler::default(),
             tracing: seat.tracing.clone(),
             pauses: Pauses::new(&seat.shard),
+            closing: Closing::default(),
             room: seat.room.clone(),
             hoard: Hoard::new(seat.workers),
             buffer: RefCell::new(vec![0; READ].into_boxed_slice()),

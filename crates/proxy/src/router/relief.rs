@@ -17,10 +17,14 @@ const LOOKS: usize = 1024;
 const LATELY: u64 = 1_000_000_000;
 
 impl Router {
-    /// Closes some connections that are idle, of clients that were not used lately if there are such. Returns how
-    /// many.
+    /// Closes some connections that wait for that, or that are idle: of clients that were not used lately if there are
+    /// such. Returns how many.
     #[cold]
     pub(crate) fn close_idle(&self, now: u64) -> usize {
+        let waiting = self.worker.closing.now(AT_ONCE);
+        if waiting > 0 {
+            return waiting;
+        }
         let not_lately = self.close_idle_of(|client| now.saturating_sub(client.used()) >= LATELY);
         if not_lately > 0 { not_lately } else { self.close_idle_of(|_| true) }
     }
