@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::body::{Budget, Failed, whole};
-use crate::timed::{Answering, Flow, Timed};
+use crate::timed::{Answering, Flow, Timed, Times};
 use crate::{Counts, Peer, Refusal, Whole};
 
 /// Longest head, in bytes.
@@ -30,9 +30,7 @@ pub(crate) struct Terms {
     pub(crate) body: Whole,
     pub(crate) body_of: fn(&axum::http::request::Parts, Whole) -> crate::Body,
     pub(crate) budget: Budget,
-    pub(crate) read: Option<Duration>,
-    pub(crate) write: Duration,
-    pub(crate) half_closed: Duration,
+    pub(crate) times: Times,
     pub(crate) counts: Counts,
     pub(crate) refusal: Refusal,
 }
@@ -46,7 +44,7 @@ pub(crate) async fn serve(
 ) {
     let flow = Flow::default();
     let head_within = terms.head_within;
-    let timed = Timed::new(stream, flow.clone(), &terms);
+    let timed = Timed::new(stream, flow.clone(), terms.times, terms.counts.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         answer(request, routes.clone(), terms.clone(), flow.clone())

@@ -148,9 +148,11 @@ impl Port {
             body: bounds.body,
             body_of: bounds.body_of,
             budget: body::Budget::of(bounds.bodies),
-            read: options.read_timeout(),
-            write: options.write_timeout().unwrap_or(bounds.written_within),
-            half_closed: bounds.half_closed_within,
+            times: timed::Times {
+                read: options.read_timeout(),
+                write: options.write_timeout().unwrap_or(bounds.written_within),
+                half_closed: bounds.half_closed_within,
+            },
             counts: counts.clone(),
             refusal,
         });

@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::Counts;
-use crate::connection::Terms;
 
 /// How long bytes that nobody wants are read away, so that a refusal is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -113,13 +112,19 @@ impl Alarm {
     }
 }
 
+/// How long each wait may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) read: Option<Duration>,
+    pub(crate) write: Duration,
+    pub(crate) half_closed: Duration,
+}
+
 /// A stream whose waits are bounded.
 pub(crate) struct Timed<S> {
     stream: S,
     flow: Flow,
-    read_within: Option<Duration>,
-    write_within: Duration,
-    half_closed_within: Duration,
+    times: Times,
     counts: Counts,
     reading: Alarm,
     writing: Alarm,
@@ -131,14 +136,12 @@ pub(crate) struct Timed<S> {
 }
 
 impl<S> Timed<S> {
-    pub(crate) fn new(stream: S, flow: Flow, terms: &Terms) -> Timed<S> {
+    pub(crate) fn new(stream: S, flow: Flow, times: Times, counts: Counts) -> Timed<S> {
         Timed {
             stream,
             flow,
-            read_within: terms.read,
-            write_within: terms.write,
-            half_closed_within: terms.half_closed,
-            counts: terms.counts.clone(),
+            times,
+            counts,
             reading: Alarm::default(),
             writing: Alarm::default(),
             ended: false,
@@ -151,7 +154,7 @@ impl<S> Timed<S> {
     /// Nothing has come: is it time that something did?
     fn wait_to_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.flow.shared.reader.register(context.waker());
-        let Some(within) = self.read_within else { return Poll::Pending };
+        let Some(within) = self.times.read else { return Poll::Pending };
         if self.flow.state() != WAITING || self.writing.is_set {
             self.reading.off();
             return Poll::Pending;
@@ -171,7 +174,7 @@ impl<S> Timed<S> {
             ANSWERING_WHILE_MORE_COMES => false,
             _ => self.writing.is_set,
         };
-        if answers && self.half_closed.poll(context, self.half_closed_within).is_pending() {
+        if answers && self.half_closed.poll(context, self.times.half_closed).is_pending() {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
@@ -184,15 +187,15 @@ impl<S> Timed<S> {
             if self.writing.is_set {
                 self.writing.off();
                 // Reading looks at it.
-                context.waker().wake_by_ref();
+                self.flow.shared.reader.wake();
             }
             return polled;
         }
-        if self.writing.poll(context, self.write_within).is_pending() {
+        if self.writing.poll(context, self.times.write).is_pending() {
             return Poll::Pending;
         }
         self.counts.write_timeout();
-        let text = format!("the client has not read for {:?}", self.write_within);
+        let text = format!("the client has not read for {:?}", self.times.write);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
     }
 }
@@ -273,5 +276,68 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// Between both sides there is room for one byte.
+    fn pair(flow: &Flow) -> (DuplexStream, ReadHalf<Timed<DuplexStream>>, WriteHalf<Timed<DuplexStream>>) {
+        let (client, server) = tokio::io::duplex(1);
+        let times = Times { read: Some(SHORT), write: LONG, half_closed: LONG };
+        let (reader, writer) = tokio::io::split(Timed::new(server, flow.clone(), times, Counts::default()));
+        (client, reader, writer)
+    }
+
+    /// Reads once.
+    fn reading(mut reader: ReadHalf<Timed<DuplexStream>>) -> JoinHandle<io::Result<usize>> {
+        tokio::spawn(async move { reader.read(&mut [0; 8]).await })
+    }
+
+    async fn times_out(reading: JoinHandle<io::Result<usize>>) {
+        let read = tokio::time::timeout(LONG, reading).await.expect("reading ends").expect("no panic");
+        assert_eq!(read.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    }
+
+    /// Gives every other task its turn, and a silence longer than a client may keep.
+    async fn silence() {
+        tokio::time::sleep(SHORT * 3).await;
+    }
+
+    #[tokio::test]
+    async fn the_time_to_read_runs_from_the_end_of_an_answer() {
+        let flow = Flow::default();
+        let (_client, reader, _writer) = pair(&flow);
+        let answering = flow.answering();
+        let reading = reading(reader);
+        silence().await;
+        assert!(!reading.is_finished(), "nothing is waited for while a request is answered");
+        drop(answering);
+        times_out(reading).await;
+    }
+
+    #[tokio::test]
+    async fn the_time_to_read_runs_from_when_the_answer_was_taken() {
+        let (mut client, reader, mut writer) = pair(&Flow::default());
+        let writing = tokio::spawn(async move {
+            let written = writer.write_all(b"two").await;
+            (writer, written)
+        });
+        tokio::task::yield_now().await;
+        let reading = reading(reader);
+        silence().await;
+        assert!(!reading.is_finished(), "nothing is waited for while bytes wait to be sent");
+        let mut taken = [0; 3];
+        client.read_exact(&mut taken).await.expect("taken");
+        writing.await.expect("no panic").1.expect("written");
+        times_out(reading).await;
     }
 }

@@ -153,15 +153,23 @@ async fn a_quiet_watch_stays_open_and_who_is_idle_goes() {
 async fn the_time_of_silence_begins_again_behind_a_long_answer() {
     let options = SocketOptions { read_timeout_ms: Some(SHORT.as_millis() as u64), ..SocketOptions::default() };
     let server = start_with(bounds(), options, None).await;
-    let mut stream = server.connect("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    server.asked.notified().await;
-    assert!(server.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.ends_with("here 127.0.0.1"));
-    server.go.notify_one();
-    read_until(&mut stream, "slow").await;
+    let mut stream = server.connect("").await;
     // It may ask again, and goes when it does not.
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    assert!(rest(stream).await.ends_with("here 127.0.0.1"));
-    assert_eq!(server.count("read_timeout"), 2);
+    for _ in 0..2 {
+        stream.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        server.asked.notified().await;
+        // Comes later, and goes first.
+        assert!(server.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.ends_with("here 127.0.0.1"));
+        server.go.notify_one();
+        read_until(&mut stream, "slow").await;
+    }
+    assert_eq!(rest(stream).await, "");
+    assert_eq!(server.count("read_timeout"), 3);
+    // So it is when the answer had to wait for the client, too.
+    let big = server.connect("GET /big HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(server.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.ends_with("here 127.0.0.1"));
+    assert!(rest(big).await.len() > BIG);
+    assert_eq!(server.count("read_timeout"), 5);
     server.end().await;
 }
 
@@ -191,6 +199,22 @@ async fn who_closes_its_side_gets_its_answer() {
 }
 
 #[tokio::test]
+async fn who_closes_its_side_is_told_news_as_long_as_there_are_some() {
+    let server = start(Bounds { half_closed_within: SHORT * 2, ..bounds() }).await;
+    let mut watch = server.watch().await;
+    watch.shutdown().await.unwrap();
+    let began = Instant::now();
+    let mut ticks = tokio::time::interval(SHORT / 4);
+    while began.elapsed() < SHORT * 6 {
+        ticks.tick().await;
+        server.news.notify_waiters();
+        read_until(&mut watch, "line\n").await;
+    }
+    rest(watch).await;
+    server.end().await;
+}
+
+#[tokio::test]
 async fn who_closes_its_side_and_waits_for_nothing_goes() {
     let server = start(Bounds { half_closed_within: SHORT, ..bounds() }).await;
     let mut watch = server.watch().await;
@@ -210,7 +234,9 @@ async fn a_handshake_that_never_ends_does_not_keep_others_out() {
     let mut stuck = vec![server.connect("").await, server.connect("\x16\x03\x01\x02\0\x01").await];
     stuck.push(server.connect("\x16\x03\x01\x02\0\x01").await);
     let dripping = tokio::spawn(drip(stuck.pop().unwrap(), 0));
+    let began = Instant::now();
     assert!(client.ask(&server, GET).await.ends_with("here 127.0.0.1"));
+    assert!(began.elapsed() < tls::HANDSHAKE / 2, "{:?}", began.elapsed());
     for stream in stuck {
         assert_eq!(rest(stream).await, "");
     }
