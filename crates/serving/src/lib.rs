@@ -1,4 +1,4 @@
-//! The doors of our own servers: the control plane's interfaces, the admin servers, the pipeline server. They
+//! The ports of our own servers: the control plane's interfaces, the admin servers, the pipeline server. They
 //! speak HTTP/1.1, and whoever comes in can take only so much:
 //!
 //! ```text
