@@ -1,6 +1,8 @@
 //! Request bodies, read whole before the routes get them: bounded in length and time, and in what all of them
 //! take together.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -57,6 +59,8 @@ impl Drop for Held {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
     Refused(Refused),
+    /// Nothing came for as long as the socket may be silent.
+    Silent,
     /// Its end never came, or it was no body.
     Broken,
 }
@@ -76,6 +80,7 @@ impl Failed {
                 let text = "too many long bodies come in at once: try again";
                 (StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
             }
+            Failed::Silent => (StatusCode::REQUEST_TIMEOUT, "the body stood still".to_owned()),
             Failed::Broken => (StatusCode::BAD_REQUEST, "the body broke off".to_owned()),
         }
     }
@@ -93,7 +98,7 @@ async fn collected(mut body: Incoming, longest: usize, budget: &Budget) -> Resul
     let (mut all, mut held) = (BytesMut::new(), budget.holder());
     while let Some(frame) = body.frame().await {
         // Trailers mean nothing here.
-        let Ok(part) = frame.map_err(|_| Failed::Broken)?.into_data() else { continue };
+        let Ok(part) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
         if all.len() + part.len() > longest {
             return Err(Failed::Refused(Refused::TooLong));
         }
@@ -103,6 +108,17 @@ async fn collected(mut body: Incoming, longest: usize, budget: &Budget) -> Resul
         all.extend_from_slice(&part);
     }
     Ok((all.freeze(), held))
+}
+
+fn broken(error: &hyper::Error) -> Failed {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return Failed::Silent;
+        }
+        source = error.source();
+    }
+    Failed::Broken
 }
 
 #[cfg(test)]

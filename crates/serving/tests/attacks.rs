@@ -150,6 +150,18 @@ async fn a_quiet_watch_stays_open_and_who_is_idle_goes() {
 }
 
 #[tokio::test]
+async fn a_body_that_stands_still_is_refused_after_the_time_of_silence() {
+    let options = SocketOptions { read_timeout_ms: Some(SHORT.as_millis() as u64), ..SocketOptions::default() };
+    let server = start_with(bounds(), options, None).await;
+    for framing in ["content-length: 10", "transfer-encoding: chunked"] {
+        let said = server.ask(&format!("POST /echo HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n2")).await;
+        assert!(said.starts_with("HTTP/1.1 408 ") && said.ends_with("the body stood still\n"), "{said}");
+    }
+    assert_eq!(server.count("read_timeout"), 2);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_time_of_silence_begins_again_behind_a_long_answer() {
     let options = SocketOptions { read_timeout_ms: Some(SHORT.as_millis() as u64), ..SocketOptions::default() };
     let server = start_with(bounds(), options, None).await;
