@@ -365,7 +365,7 @@ impl Client {
     /// Takes over a part of what discovery published; whether that was all.
     fn step(&self, now: u64) -> bool {
         let mut cluster = self.cluster.borrow_mut();
-        let turn = Turn::new(&self.metrics.worker);
+        let turn = Turn::new(&self.metrics.worker, "taking over endpoints");
         let is_done = cluster.step(|| turn.is_over(), now);
         self.has_authorities.set(cluster.has_authorities());
         // Endpoints on probation count: they are there although discovery names none.
@@ -374,7 +374,17 @@ impl Client {
         } else if is_done {
             *self.known.borrow_mut() = Known::None;
         }
+        if is_done {
+            // Not only when house is kept: whoever looks at a new client sees its endpoints.
+            let counts = cluster.balancer.counts(now);
+            self.metrics.levels.set(&counts, self.holders());
+        }
         is_done
+    }
+
+    /// Among so many the figures of one balancer are divided.
+    fn holders(&self) -> f64 {
+        self.entry.holders().max(1) as f64
     }
 
     pub(crate) fn known(&self) -> Known {
@@ -487,7 +497,7 @@ impl Client {
         idle.sweep(now);
         let cached = idle.connections();
         let levels = &self.metrics.levels;
-        let holders = self.entry.holders().max(1) as f64;
+        let holders = self.holders();
         levels.set(&counts, holders);
         let mut admission = self.admission.borrow_mut();
         let accepted = admission.as_ref().map_or(1.0, Admission::share);

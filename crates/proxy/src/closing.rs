@@ -39,7 +39,7 @@ impl Closing {
 pub(crate) async fn close(worker: Rc<Worker>) {
     loop {
         worker.closing.more.notified().await;
-        let turn = Turn::new(&worker);
+        let turn = Turn::new(&worker, "closing connections");
         while let Some(connection) = worker.closing.next() {
             drop(connection);
             turn.pause().await;

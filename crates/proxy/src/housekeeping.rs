@@ -13,6 +13,8 @@ use crate::worker::Worker;
 
 /// A turn ends at the first look at the clock after this: 200 µs.
 const TURN: u64 = 200_000;
+/// A turn that takes so much CPU is told in the log: 1 ms.
+const LONG: u64 = 1_000_000;
 
 /// How long work that is no request held the worker up, in microseconds at a time.
 pub(crate) struct Pauses {
@@ -29,14 +31,16 @@ impl Pauses {
 /// The time for one turn, from its beginning.
 pub(crate) struct Turn<'a> {
     worker: &'a Rc<Worker>,
+    what: &'static str,
     began: Cell<u64>,
     /// The CPU time of this thread then.
     cpu_began: Cell<u64>,
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(worker: &'a Rc<Worker>) -> Turn<'a> {
-        Turn { worker, began: Cell::new(worker.now()), cpu_began: Cell::new(cpu_now()) }
+    /// `what`: the work, for the log.
+    pub(crate) fn new(worker: &'a Rc<Worker>, what: &'static str) -> Turn<'a> {
+        Turn { worker, what, began: Cell::new(worker.now()), cpu_began: Cell::new(cpu_now()) }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -56,7 +60,11 @@ impl<'a> Turn<'a> {
     fn record(&self) {
         let passed = self.worker.coarse_now().saturating_sub(self.began.get());
         self.worker.pauses.whole.record(passed / 1000);
-        self.worker.pauses.cpu.record(cpu_now().saturating_sub(self.cpu_began.get()) / 1000);
+        let cpu = cpu_now().saturating_sub(self.cpu_began.get());
+        self.worker.pauses.cpu.record(cpu / 1000);
+        if cpu >= LONG {
+            tracing::debug!(what = self.what, us = cpu / 1000, "a long turn of a worker's housekeeping");
+        }
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Router {
     names: RefCell<Cache<Rc<[u8]>, Name>>,
     trees: RefCell<Trees>,
     services: RefCell<HashMap<String, Weak<Service>>>,
+    /// The same, to be gone through in parts; those that are gone leave when they are found.
+    service_ring: RefCell<Vec<Weak<Service>>>,
     clients: RefCell<Cache<Path, Client>>,
     /// Where the next look for idle connections begins.
     relieved: Cell<usize>,
@@ -131,6 +133,7 @@ impl Router {
             names: RefCell::default(),
             trees: RefCell::default(),
             services: RefCell::default(),
+            service_ring: RefCell::default(),
             clients: RefCell::default(),
             relieved: Cell::new(0),
             shown_dtab: OnceCell::new(),
@@ -253,6 +256,7 @@ impl Router {
         let scope = self.scope.below(&["service", shown.trim_start_matches('/')]);
         let service = Rc::new(Service::new(scope, name, settings));
         services.insert(shown, Rc::downgrade(&service));
+        self.service_ring.borrow_mut().push(Rc::downgrade(&service));
         service
     }
 
@@ -318,7 +322,7 @@ impl Router {
     /// thousands of names and clients.
     pub(crate) async fn maintain(&self, now: u64) {
         let ttl = self.settings.binding_cache.idle_ttl.as_nanos() as u64;
-        let turn = Turn::new(&self.worker);
+        let turn = Turn::new(&self.worker, "what is idle, and gauges");
         let is_old = |used: u64| now.saturating_sub(used) >= ttl;
         // From behind: what goes is replaced by the last, which was looked at.
         let mut at = self.names.borrow().len();
@@ -351,19 +355,26 @@ impl Router {
             turn.pause().await;
         }
         let mut at = 0;
-        while at < self.services.borrow().len() {
-            let part =
-                self.services.borrow().values().skip(at).take(PART).filter_map(Weak::upgrade).collect::<Vec<_>>();
-            part.iter().for_each(|service| service.maintain(now));
-            drop(part);
-            at += PART;
+        while at < self.service_ring.borrow().len() {
+            // Not held while others have their turn: whoever drops the last one has its metrics forgotten.
+            let service = self.service_ring.borrow().get(at).and_then(Weak::upgrade);
+            match service {
+                Some(service) => {
+                    service.maintain(now);
+                    at += 1;
+                }
+                // Another one takes its place.
+                None => drop(self.service_ring.borrow_mut().swap_remove(at)),
+            }
             turn.pause().await;
         }
         let mut at = 0;
         while at < self.clients.borrow().len() {
-            let part = self.clients.borrow().part(at..at + PART).cloned().collect::<Vec<_>>();
-            for client in &part {
-                client.maintain(now);
+            let part = self.clients.borrow().part(at..at + PART).map(Rc::downgrade).collect::<Vec<_>>();
+            for client in part {
+                if let Some(client) = client.upgrade() {
+                    client.maintain(now);
+                }
                 turn.pause().await;
             }
             at += PART;
