@@ -16,7 +16,7 @@ use crate::directory::{Directory, Entry};
 use crate::housekeeping::Turn;
 use crate::limits::Limits;
 use crate::metrics::{Connections, Requests, Scope, Statuses};
-use crate::pool::{Bounds, Endpoint};
+use crate::pool::{Bounds, Endpoint, Idle};
 use crate::settings;
 use crate::stream::Secured;
 use crate::worker::Worker;
@@ -481,8 +481,9 @@ impl Client {
         idle.close_some(most)
     }
 
-    /// Every now and then: closes what died or idles too long, and sets the gauges.
-    pub(crate) fn maintain(self: &Rc<Client>, now: u64) {
+    /// Every now and then: sets the gauges, and has closed what endpoints kept that nobody will need for a while.
+    /// What is idle is to be [swept](Idle::sweep) then.
+    pub(crate) fn maintain(self: &Rc<Client>, now: u64) -> Rc<Idle> {
         self.refresh(now);
         let mut cluster = self.cluster.borrow_mut();
         let found = cluster.balancer.maintain(now);
@@ -494,7 +495,6 @@ impl Client {
         let idle = cluster.idle.clone();
         let counts = cluster.balancer.counts(now);
         drop(cluster);
-        idle.sweep(now);
         let cached = idle.connections();
         let levels = &self.metrics.levels;
         let holders = self.holders();
@@ -509,6 +509,7 @@ impl Client {
         levels.budget.set(self.budget.borrow_mut().balance(now) as f64 / holders);
         levels.pool_cached.set(cached as f64);
         levels.pool_size.set(cached as f64 + counts.load as f64);
+        idle
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::client::Metrics;
+use crate::housekeeping::Turn;
 use crate::limits::Limits;
 use crate::metrics::Life;
 use crate::settings::{Pool, SocketOptions};
@@ -65,8 +66,9 @@ pub(crate) struct Idle {
     connections: Cell<usize>,
 }
 
-/// Endpoints that one sweep looks at.
-const SWEPT_AT_ONCE: usize = 512;
+/// Endpoints that are swept each time that house is kept, and how many of them without a look at the clock.
+const SWEPT: usize = 512;
+const SWEPT_AT_ONCE: usize = 32;
 
 impl Idle {
     /// How many connections are idle.
@@ -75,8 +77,17 @@ impl Idle {
     }
 
     /// Closes what died while idle, and what was idle for too long; of a large client, a part at a time.
-    pub(crate) fn sweep(&self, now: u64) {
-        let many = self.endpoints.borrow().len().min(SWEPT_AT_ONCE);
+    pub(crate) async fn sweep(&self, now: u64, turn: &Turn<'_>) {
+        let mut left = self.endpoints.borrow().len().min(SWEPT);
+        while left > 0 {
+            let many = left.min(SWEPT_AT_ONCE);
+            self.sweep_some(now, many);
+            left -= many;
+            turn.pause().await;
+        }
+    }
+
+    fn sweep_some(&self, now: u64, many: usize) {
         for _ in 0..many {
             let at = self.at.get();
             let Some(endpoint) = self.endpoints.borrow().get(at).cloned() else {

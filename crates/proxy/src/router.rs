@@ -372,8 +372,9 @@ impl Router {
         while at < self.clients.borrow().len() {
             let part = self.clients.borrow().part(at..at + PART).map(Rc::downgrade).collect::<Vec<_>>();
             for client in part {
-                if let Some(client) = client.upgrade() {
-                    client.maintain(now);
+                let idle = client.upgrade().map(|client| client.maintain(now));
+                if let Some(idle) = idle {
+                    idle.sweep(now, &turn).await;
                 }
                 turn.pause().await;
             }
