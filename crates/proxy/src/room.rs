@@ -62,7 +62,7 @@ impl Room {
     }
 
     /// There was no descriptor for a connection to an endpoint: each worker closes some that are idle.
-    pub(crate) fn is_short(&self) {
+    pub(crate) fn report_shortage(&self) {
         self.shortages.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -32,7 +32,7 @@ impl Router {
     /// For a connection to an endpoint something ran out: whether another attempt is worth while. Other workers
     /// follow at their next tick.
     pub(crate) fn relieve(&self, now: u64) -> bool {
-        self.worker.room.is_short();
+        self.worker.room.report_shortage();
         self.close_idle(now) > 0
     }
 
